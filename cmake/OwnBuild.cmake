@@ -1,0 +1,16 @@
+# Flags of the targets that are built here, never imposed on those who use the library.
+function(exfusion_own_build target)
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow $<$<BOOL:${PROJECT_IS_TOP_LEVEL}>:-Werror>)
+  # errno and trapping of floating-point exceptions are not used; without them loops vectorise. NaN and
+  # infinity keep their meaning.
+  target_compile_options(${target} PRIVATE -fno-math-errno -fno-trapping-math)
+  if(EXFUSION_NATIVE)
+    target_compile_options(${target} PRIVATE -march=native)
+  endif()
+  if(EXFUSION_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all
+      -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=address,undefined)
+  endif()
+endfunction()

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <unordered_map>
+#include <vector>
+
+#include <exfusion/core/buffer.hpp>
+
+namespace exfusion {
+
+/// Memory of one training step. `allocate` hands out 64-byte-aligned blocks from large chunks, `release`
+/// keeps a block for the next request of the same size, `reset` takes everything back and keeps the chunks.
+/// A step that repeats an earlier one therefore allocates nothing from the heap. Not thread-safe.
+class Arena {
+ public:
+  /// `bytes` of uninitialised memory, valid until `reset`.
+  void* allocate(std::size_t bytes) {
+    const std::size_t rounded = round_up(bytes);
+    if (auto blocks = free_.find(rounded); blocks != free_.end() && !blocks->second.empty()) {
+      void* block = blocks->second.back();
+      blocks->second.pop_back();
+      return block;
+    }
+    while (chunk_ < chunks_.size() && used_ + rounded > capacity(chunk_)) advance();
+    if (chunk_ == chunks_.size()) chunks_.emplace_back(next_chunk_size(rounded));
+    void* block = chunks_[chunk_].data() + used_;
+    used_ += rounded;
+    return block;
+  }
+
+  /// Typed form of `allocate`: room for `count` values of `T`.
+  template <class T>
+  T* allocate_array(Index count) {
+    return static_cast<T*>(allocate(static_cast<std::size_t>(count) * sizeof(T)));
+  }
+
+  /// Gives one block of `allocate(bytes)` back for reuse within the step.
+  void release(void* block, std::size_t bytes) { free_[round_up(bytes)].push_back(block); }
+
+  /// Takes every block back. All pointers handed out before become invalid.
+  void reset() {
+    for (auto& [size, blocks] : free_) blocks.clear();
+    chunk_ = 0;
+    used_ = 0;
+  }
+
+  /// Bytes reserved from the heap.
+  std::size_t reserved_bytes() const {
+    std::size_t bytes = 0;
+    for (const auto& chunk : chunks_) bytes += static_cast<std::size_t>(chunk.size());
+    return bytes;
+  }
+
+ private:
+  static std::size_t round_up(std::size_t bytes) {
+    return (std::max<std::size_t>(bytes, 1) + storage_alignment - 1) / storage_alignment * storage_alignment;
+  }
+
+  std::size_t capacity(std::size_t chunk) const { return static_cast<std::size_t>(chunks_[chunk].size()); }
+
+  void advance() {
+    ++chunk_;
+    used_ = 0;
+  }
+
+  // Each chunk is as large as all before it, so their number stays logarithmic; untouched pages cost nothing.
+  Index next_chunk_size(std::size_t bytes) const {
+    constexpr std::size_t smallest = std::size_t{1} << 20;
+    return static_cast<Index>(std::max({bytes, smallest, reserved_bytes()}));
+  }
+
+  std::vector<Buffer<std::byte>> chunks_;
+  std::size_t chunk_ = 0;
+  std::size_t used_ = 0;
+  std::unordered_map<std::size_t, std::vector<void*>> free_;
+};
+
+}  // namespace exfusion

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include <exfusion/core/scalar.hpp>
+
+namespace exfusion {
+
+/// Alignment of all numeric storage, in bytes: one cache line, one AVX-512 vector.
+inline constexpr std::size_t storage_alignment = 64;
+
+/// Owns `size` numbers, 64-byte aligned and uninitialised unless `zeros` is used. Copies deeply. Pages that
+/// nobody writes cost no memory, so a gradient that is never computed is free.
+template <class T>
+  requires std::is_trivial_v<T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Index size) : data_(allocate(size)), size_(size) {}
+  Buffer(const Buffer& other) : Buffer(other.size_) { std::copy_n(other.data_, size_, data_); }
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Buffer() { ::operator delete(data_, std::align_val_t{storage_alignment}); }
+
+  static Buffer zeros(Index size) {
+    Buffer buffer(size);
+    std::fill_n(buffer.data_, size, T{});
+    return buffer;
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  Index size() const { return size_; }
+  T& operator[](Index i) { return data_[i]; }
+  const T& operator[](Index i) const { return data_[i]; }
+  std::span<T> span() { return {data_, static_cast<std::size_t>(size_)}; }
+  std::span<const T> span() const { return {data_, static_cast<std::size_t>(size_)}; }
+
+ private:
+  static T* allocate(Index size) {
+    if (size == 0) return nullptr;
+    if (size < 0 || static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
+      throw std::bad_alloc();
+    }
+    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
+    return static_cast<T*>(::operator new(bytes, std::align_val_t{storage_alignment}));
+  }
+
+  T* data_ = nullptr;
+  Index size_ = 0;
+};
+
+}  // namespace exfusion

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <exfusion/core/scalar.hpp>
+#include <exfusion/core/tensor.hpp>
+
+namespace exfusion {
+
+/// Which GELU: GPT-2's tanh approximation or the exact form with the error function (Hendrycks and Gimpel,
+/// arXiv 1606.08415).
+enum class GeluForm { tanh, erf };
+
+namespace kernels {
+
+/// y = x Phi(x), Phi the standard normal distribution function, element by element.
+template <Scalar T>
+struct Gelu {
+  /// y[i] = gelu(x[i]) for i < size.
+  static void forward(const T* x, T* y, Index size, GeluForm form);
+  /// dx[i] (+)= dy[i] * gelu'(x[i]).
+  static void backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
+};
+
+}  // namespace kernels
+}  // namespace exfusion
+
+#if !EXFUSION_DECLARE_ONLY
+#include <exfusion/kernels/gelu-inl.hpp>
+#endif

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <exfusion/autograd/context.hpp>
+#include <exfusion/kernels/gelu.hpp>
+
+namespace exfusion::ops {
+
+template <Scalar T>
+struct GeluNode {
+  static constexpr std::string_view name = "gelu";
+  Tensor<T> x, y;
+  GeluForm form;
+
+  void backward() const {
+    if (!x.requires_grad()) return;
+    kernels::Gelu<T>::backward(x.data(), y.grad().data(), x.open_gradient(), x.size(), form);
+  }
+};
+
+/// GELU activation (arXiv 1606.08415), element by element: x of any shape to y of the same shape.
+template <Scalar T>
+Tensor<T> gelu(const Context<T>& ctx, const Tensor<T>& x, GeluForm form) {
+  Tensor<T> y = ctx.output(x.shape(), x);
+  kernels::Gelu<T>::forward(x.data(), y.data(), x.size(), form);
+  ctx.record(y, GeluNode<T>{x, y, form});
+  return y;
+}
+
+}  // namespace exfusion::ops

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <exfusion/autograd/context.hpp>
+#include <exfusion/kernels/gemm.hpp>
+#include <exfusion/kernels/reduce.hpp>
+
+namespace exfusion::ops {
+
+template <Scalar T>
+struct LinearNode {
+  static constexpr std::string_view name = "linear";
+  Tensor<T> x, weight, bias, y;
+
+  void backward() const {
+    using kernels::dense_matrix;
+    const Index rows = y.shape().rows(), d_out = weight.shape()[0], d_in = weight.shape()[1];
+    const T* dy = y.grad().data();
+    const auto dy_matrix = dense_matrix(dy, rows, d_out);
+    if (weight.requires_grad()) {
+      const GradientTarget<T> dw = weight.open_gradient();
+      kernels::Gemm<T>::multiply(dy_matrix.transposed(), dense_matrix<const T>(x.data(), rows, d_in),
+                                 dense_matrix(dw.data, d_out, d_in), dw.accumulate);
+    }
+    if (bias.requires_grad()) kernels::Reduce<T>::sum_rows(dy, rows, d_out, T{1}, bias.open_gradient());
+    if (x.requires_grad()) {
+      const GradientTarget<T> dx = x.open_gradient();
+      kernels::Gemm<T>::multiply(dy_matrix, dense_matrix<const T>(weight.data(), d_out, d_in),
+                                 dense_matrix(dx.data, rows, d_in), dx.accumulate);
+    }
+  }
+};
+
+/// y = x W^T + b: x [..., d_in], weight [d_out, d_in], bias [d_out] (or none) to y [..., d_out].
+/// Throws ShapeError when the axes do not fit.
+template <Scalar T>
+Tensor<T> linear(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& weight,
+                 const Tensor<T>& bias = {}) {
+  if (weight.shape().rank() != 2) {
+    throw ShapeError("linear", "weight is ", weight.shape(), ": it must be [d_out, d_in]");
+  }
+  const Index d_out = weight.shape()[0], d_in = weight.shape()[1];
+  if (x.shape().rank() < 1 || x.shape()[-1] != d_in) {
+    throw ShapeError("linear", "x is ", x.shape(), ": its last axis must be d_in = ", d_in);
+  }
+  if (bias && bias.shape() != Shape{d_out}) {
+    throw ShapeError("linear", "bias is ", bias.shape(), ": it must be [d_out] = ", Shape{d_out});
+  }
+  Tensor<T> y = ctx.output(x.shape().with_columns(d_out), x, weight, bias);
+  const Index rows = x.shape().rows();
+  kernels::Gemm<T>::multiply(kernels::dense_matrix<const T>(x.data(), rows, d_in),
+                             kernels::dense_matrix<const T>(weight.data(), d_out, d_in).transposed(),
+                             kernels::dense_matrix(y.data(), rows, d_out), false, bias.data());
+  ctx.record(y, LinearNode<T>{x, weight, bias, y});
+  return y;
+}
+
+}  // namespace exfusion::ops
