@@ -1,9 +1,8 @@
-#include <exfusion/ops/gelu.hpp>
+#include <cmath>
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-
+#include <exfusion/ops/gelu.hpp>
 #include <exfusion/testing/grad_check.hpp>
 
 namespace exfusion {

@@ -1,7 +1,6 @@
-#include <exfusion/ops/linear.hpp>
-
 #include <gtest/gtest.h>
 
+#include <exfusion/ops/linear.hpp>
 #include <exfusion/testing/grad_check.hpp>
 
 namespace exfusion {

@@ -33,9 +33,10 @@ struct FusionSpan {
 };
 
 /// The E experts of one FFN, stacked in a slab [E, P] (P: all of the FFN's numbers, each segment padded to 64
-/// bytes), beside the fused weights W [P] and the one dense gradient G = dL/dW [P]. The experts' own gradients
-/// a_i G (arXiv 2603.27965; docs/method.md) never exist: optimizers update all E rows from G and the weights
-/// a [groups, E]. Copies deeply, without gradients; `share` gives a second handle onto the same storage.
+/// bytes), beside the fused weights W [P] and the one dense gradient G = dL/dW [P]. The experts' own
+/// gradients a_i G (arXiv 2603.27965; docs/method.md) never exist: optimizers update all E rows from G and
+/// the weights a [groups, E]. Copies deeply, without gradients; `share` gives a second handle onto the same
+/// storage.
 template <Scalar T>
 class ExpertSlab {
  public:

@@ -11,7 +11,8 @@ namespace exfusion {
 
 /// How optimizers treat a parameter.
 struct ParameterOptions {
-  /// Whether weight decay applies. By default it does from rank 2 on: not to biases and normalisation weights.
+  /// Whether weight decay applies. By default it does from rank 2 on: not to biases and normalisation
+  /// weights.
   bool decay = true;
   /// Whether this is a fusion rule's own parameter (logits, router): not part of the exported model.
   bool fusion = false;

@@ -8,8 +8,8 @@
 
 namespace exfusion {
 
-/// State that is saved with a model but not trained by gradients, and that moves on once per optimizer step (a
-/// memory bank, for example). A module holds it as `SharedState<Derived>` and names it among its fields.
+/// State that is saved with a model but not trained by gradients, and that moves on once per optimizer step
+/// (a memory bank, for example). A module holds it as `SharedState<Derived>` and names it among its fields.
 template <Scalar T>
 struct StepState {
   StepState() = default;

@@ -38,7 +38,8 @@ class Tape {
   Tensor<T> allocate(Shape shape, bool requires_grad) {
     Gradient<T>* gradient = nullptr;
     if (requires_grad) {
-      gradient = new (arena_.allocate(sizeof(Gradient<T>))) Gradient<T>{nullptr, shape.size(), false, &arena_};
+      gradient =
+          new (arena_.allocate(sizeof(Gradient<T>))) Gradient<T>{nullptr, shape.size(), false, &arena_};
     }
     return Tensor<T>(arena_.allocate_array<T>(shape.size()), shape, gradient);
   }
@@ -54,8 +55,9 @@ class Tape {
                         [](void* self) { static_cast<Node*>(self)->~Node(); }});
   }
 
-  /// Adds a scalar to the objective: `backward(loss)` differentiates loss + all added terms. A layer uses this
-  /// for a loss of its own (load balancing, for example). Throws ShapeError when it is not a single number.
+  /// Adds a scalar to the objective: `backward(loss)` differentiates loss + all added terms. A layer uses
+  /// this for a loss of its own (load balancing, for example). Throws ShapeError when it is not a single
+  /// number.
   void add_loss(const Tensor<T>& term) {
     if (term.size() != 1) throw ShapeError("add_loss", term.shape(), " is not a single number");
     terms_.push_back(term);
@@ -70,12 +72,15 @@ class Tape {
 
   /// Writes (or adds to) the gradient of `scale * (loss + added terms)` of every tensor that requires one.
   /// `scale` is 1 / micro-batches under gradient accumulation. Activations' gradients are given back to the
-  /// arena on the way. Throws ShapeError when `loss` is not one number, Error when it was not recorded here or
-  /// when backward ran already: each forward pass serves one backward pass.
+  /// arena on the way. Throws ShapeError when `loss` is not one number, Error when it was not recorded here
+  /// or when backward ran already: each forward pass serves one backward pass.
   void backward(const Tensor<T>& loss, T scale = T{1}) {
-    if (loss.size() != 1) throw ShapeError("backward", "the loss has shape ", loss.shape(), ", not one number");
-    if (!loss.requires_grad()) throw Error("backward", "the loss was computed without a tape, or of constants");
-    if (std::exchange(finished_, true)) throw Error("backward", "ran already: call clear() and go forward again");
+    if (loss.size() != 1)
+      throw ShapeError("backward", "the loss has shape ", loss.shape(), ", not one number");
+    if (!loss.requires_grad())
+      throw Error("backward", "the loss was computed without a tape, or of constants");
+    if (std::exchange(finished_, true))
+      throw Error("backward", "ran already: call clear() and go forward again");
     seed(loss, scale);
     for (const auto& term : terms_) seed(term, scale);
     for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {

@@ -18,7 +18,7 @@ inline constexpr std::size_t storage_alignment = 64;
 /// Owns `size` numbers, 64-byte aligned and uninitialised unless `zeros` is used. Copies deeply. Pages that
 /// nobody writes cost no memory, so a gradient that is never computed is free.
 template <class T>
-  requires std::is_trivial_v<T>
+requires std::is_trivial_v<T>
 class Buffer {
  public:
   Buffer() = default;
@@ -31,7 +31,7 @@ class Buffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~Buffer() { ::operator delete(data_, std::align_val_t{storage_alignment}); }
+  ~Buffer() { ::operator delete (data_, std::align_val_t{storage_alignment}); }
 
   static Buffer zeros(Index size) {
     Buffer buffer(size);
@@ -54,7 +54,7 @@ class Buffer {
       throw std::bad_alloc();
     }
     const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
-    return static_cast<T*>(::operator new(bytes, std::align_val_t{storage_alignment}));
+    return static_cast<T*>(::operator new (bytes, std::align_val_t{storage_alignment}));
   }
 
   T* data_ = nullptr;

@@ -90,7 +90,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 /// over `path`, then the folder flushed. `write(file)` receives the open file and may call its `write_all`
 /// repeatedly. A failure removes the temporary file and leaves `path` as it was. Throws IoError.
 template <class Write>
-  requires std::invocable<Write&, detail::FileDescriptor&>
+requires std::invocable<Write&, detail::FileDescriptor&>
 void write_file_atomically(const std::filesystem::path& path, Write&& write) {
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::filesystem::path temporary = path;

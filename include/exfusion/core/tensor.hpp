@@ -54,7 +54,8 @@ class Tensor {
   /// No tensor: an absent bias, for example.
   Tensor() = default;
 
-  /// A view of memory that `owner` (may be null: the caller) keeps alive. No gradient when `gradient` is null.
+  /// A view of memory that `owner` (may be null: the caller) keeps alive. No gradient when `gradient` is
+  /// null.
   Tensor(T* data, Shape shape, Gradient<T>* gradient = nullptr, std::shared_ptr<void> owner = nullptr)
       : data_(data), gradient_(gradient), shape_(shape), owner_(std::move(owner)) {}
 

@@ -1,7 +1,8 @@
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
+
+#include <Eigen/Core>
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm.hpp>
@@ -42,7 +43,8 @@ void Gemm<T>::multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<
     multiply_serial(rows_of_a, b, rows_of_c, accumulate);
     if (bias == nullptr) return;
     for (Index row = 0; row < end - begin; ++row) {
-      for (Index column = 0; column < c.columns; ++column) rows_of_c.data[row * c.row_stride + column] += bias[column];
+      for (Index column = 0; column < c.columns; ++column)
+        rows_of_c.data[row * c.row_stride + column] += bias[column];
     }
   });
 }

@@ -4,8 +4,8 @@
 
 namespace exfusion::kernels {
 
-/// A matrix somewhere in memory: element (r, c) is data[r * row_stride + c * column_stride]; one of the strides
-/// is 1. A transpose swaps them and costs nothing.
+/// A matrix somewhere in memory: element (r, c) is data[r * row_stride + c * column_stride]; one of the
+/// strides is 1. A transpose swaps them and costs nothing.
 template <class T>
 struct MatrixView {
   T* data = nullptr;
@@ -26,8 +26,8 @@ MatrixView<T> dense_matrix(T* data, Index rows, Index columns) {
 /// General matrix product.
 template <Scalar T>
 struct Gemm {
-  /// C = A B (+ C when `accumulate`) (+ bias [n] on every row when not null), with A [m, k], B [k, n], C [m, n].
-  /// C's column stride is 1. Parallel; the result does not depend on the number of threads.
+  /// C = A B (+ C when `accumulate`) (+ bias [n] on every row when not null), with A [m, k], B [k, n], C [m,
+  /// n]. C's column stride is 1. Parallel; the result does not depend on the number of threads.
   static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias = nullptr);
 

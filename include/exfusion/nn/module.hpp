@@ -51,9 +51,8 @@ void walk_field(const std::string& name, Field& field, std::set<std::string>& se
 
 template <class M, class Visit>
 void walk_fields(M& module, const std::string& prefix, std::set<std::string>& seen, Visit& visit) {
-  std::remove_cvref_t<M>::fields(module, [&](const std::string& name, auto& field) {
-    walk_field(prefix + name, field, seen, visit);
-  });
+  std::remove_cvref_t<M>::fields(
+      module, [&](const std::string& name, auto& field) { walk_field(prefix + name, field, seen, visit); });
 }
 
 }  // namespace detail
@@ -118,8 +117,8 @@ struct CollectParameters {
 };
 }  // namespace detail
 
-/// Collects handles onto a model's parameters, expert slabs and states. Throws ConfigError when two fields have
-/// the same name.
+/// Collects handles onto a model's parameters, expert slabs and states. Throws ConfigError when two fields
+/// have the same name.
 template <Scalar T, Module M>
 ParameterList<T> collect_parameters(const M& model) {
   ParameterList<T> list;

@@ -42,8 +42,8 @@ struct GradCheckResult {
 /// Computes a tensor of any shape with the given context.
 using Forward = std::function<Tensor<double>(const Context<double>&)>;
 
-/// The objective of a gradient check: a fixed random weighting of the output's elements, plus the tape's added
-/// losses. Every pass sees the same random numbers.
+/// The objective of a gradient check: a fixed random weighting of the output's elements, plus the tape's
+/// added losses. Every pass sees the same random numbers.
 class GradCheckObjective {
  public:
   GradCheckObjective(Forward forward, GradCheckOptions options)
