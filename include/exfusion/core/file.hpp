@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -51,6 +52,28 @@ class FileDescriptor {
       total += static_cast<std::size_t>(got);
     }
     return total;
+  }
+
+  /// Size in bytes. Throws IoError when this is not a regular file.
+  std::uint64_t size() const {
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) fail("cannot be examined");
+    if (!S_ISREG(status.st_mode)) throw IoError(path_.string(), "is not a regular file");
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+  /// Fills `room` from `offset` on, leaving the position of `read_up_to` alone. Throws IoError when the file
+  /// ends before.
+  void read_at(std::uint64_t offset, std::span<std::byte> room) const {
+    while (!room.empty()) {
+      const ssize_t got = ::pread(descriptor_, room.data(), room.size(), static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail("cannot be read");
+      if (got == 0)
+        throw IoError(path_.string(), "ends ", room.size(), " bytes early: was it cut while open?");
+      offset += static_cast<std::uint64_t>(got);
+      room = room.subspan(static_cast<std::size_t>(got));
+    }
   }
 
   void flush_to_disk() {
