@@ -1,0 +1,147 @@
+#pragma once
+
+#include <cstdint>
+#include <iomanip>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <exfusion/core/error.hpp>
+#include <exfusion/core/scalar.hpp>
+
+namespace exfusion::data {
+
+namespace detail {
+
+/// The code point at `offset`, which moves past it. Throws FormatError naming the byte where the text stops
+/// being valid UTF-8 (overlong forms, surrogates and values over U+10FFFF are invalid; RFC 3629).
+inline char32_t next_code_point(std::string_view text, std::size_t& offset, std::string_view where) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(offset);
+  if (lead < 0x80) return static_cast<char32_t>(text[offset++]);
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  constexpr char32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  bool valid = lead >= 0xC2 && lead <= 0xF4 && offset + length <= text.size();
+  char32_t value = lead & (0x7FU >> length);
+  for (std::size_t i = 1; valid && i < length; ++i) {
+    valid = (byte(offset + i) & 0xC0U) == 0x80U;
+    value = (value << 6) | (byte(offset + i) & 0x3FU);
+  }
+  if (!valid || value < smallest[length] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) {
+    throw FormatError(where, "is not UTF-8 text: no valid character begins at byte ", offset);
+  }
+  offset += length;
+  return value;
+}
+
+inline void append_utf8(std::string& text, char32_t value) {
+  const auto append = [&](char32_t byte) {
+    text.push_back(static_cast<char>(static_cast<unsigned char>(byte)));
+  };
+  if (value < 0x80) return append(value);
+  if (value < 0x800) {
+    append(0xC0U | (value >> 6));
+  } else if (value < 0x10000) {
+    append(0xE0U | (value >> 12));
+    append(0x80U | ((value >> 6) & 0x3FU));
+  } else {
+    append(0xF0U | (value >> 18));
+    append(0x80U | ((value >> 12) & 0x3FU));
+    append(0x80U | ((value >> 6) & 0x3FU));
+  }
+  append(0x80U | (value & 0x3FU));
+}
+
+/// A character as an error message shows it: 'x' (U+0078), control characters by number alone.
+inline std::string describe_character(char32_t value) {
+  std::ostringstream text;
+  if (value >= 0x20 && (value < 0x7F || value >= 0xA0)) {
+    std::string character;
+    append_utf8(character, value);
+    text << '\'' << character << "' ";
+  }
+  text << "(U+" << std::hex << std::uppercase << std::setw(4) << std::setfill('0')
+       << static_cast<std::uint32_t>(value) << ')';
+  return text.str();
+}
+
+}  // namespace detail
+
+/// One token for each Unicode character of a vocabulary. `vocabulary_file.hpp` saves and loads it.
+class CharTokenizer {
+ public:
+  /// The distinct characters of `text`, in the order of their code points. Throws FormatError, in the name
+  /// of `where`, at the first byte that is not UTF-8.
+  static CharTokenizer from_text(std::string_view text, std::string_view where = "text") {
+    std::vector<bool> seen(0x110000);
+    for (std::size_t offset = 0; offset < text.size();) {
+      seen[detail::next_code_point(text, offset, where)] = true;
+    }
+    std::vector<char32_t> characters;
+    for (std::size_t value = 0; value < seen.size(); ++value) {
+      if (seen[value]) characters.push_back(static_cast<char32_t>(value));
+    }
+    return CharTokenizer(std::move(characters));
+  }
+
+  /// No characters.
+  CharTokenizer() = default;
+
+  /// Token i stands for characters[i]. Throws ConfigError when a character occurs twice.
+  explicit CharTokenizer(std::vector<char32_t> characters) : characters_(std::move(characters)) {
+    for (char32_t character : characters_) {
+      const bool is_new = ids_.emplace(character, static_cast<std::int32_t>(ids_.size())).second;
+      if (!is_new) {
+        throw ConfigError("char_tokenizer", detail::describe_character(character), " occurs twice");
+      }
+    }
+  }
+
+  Index vocab_size() const { return static_cast<Index>(characters_.size()); }
+  /// The vocabulary: the character of each token.
+  const std::vector<char32_t>& characters() const { return characters_; }
+
+  /// One token for each character. Throws FormatError when `text` is not UTF-8, Error naming a character
+  /// that the vocabulary lacks; both in the name of `where`.
+  std::vector<std::int32_t> encode(std::string_view text, std::string_view where = "char_tokenizer") const {
+    std::vector<std::int32_t> tokens;
+    tokens.reserve(text.size());
+    for (std::size_t offset = 0; offset < text.size();) {
+      const std::size_t begin = offset;
+      const char32_t character = detail::next_code_point(text, offset, where);
+      const auto place = ids_.find(character);
+      if (place == ids_.end()) {
+        throw Error(where, "the character ", detail::describe_character(character), " at byte ", begin,
+                    " is not among the ", vocab_size(), " of the vocabulary");
+      }
+      tokens.push_back(place->second);
+    }
+    return tokens;
+  }
+
+  /// The tokens' characters as UTF-8. Throws Error naming a token outside the vocabulary.
+  std::string decode(std::span<const std::int32_t> tokens) const {
+    std::string text;
+    text.reserve(tokens.size());
+    for (std::int32_t token : tokens) {
+      if (token < 0 || token >= vocab_size()) {
+        throw Error("char_tokenizer", "token ", token, " is outside the vocabulary of ", vocab_size());
+      }
+      detail::append_utf8(text, characters_[static_cast<std::size_t>(token)]);
+    }
+    return text;
+  }
+  std::string decode(std::int32_t token) const { return decode({&token, 1}); }
+
+  bool operator==(const CharTokenizer& other) const { return characters_ == other.characters_; }
+
+ private:
+  std::vector<char32_t> characters_;
+  std::unordered_map<char32_t, std::int32_t> ids_;
+};
+
+}  // namespace exfusion::data
