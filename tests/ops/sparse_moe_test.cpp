@@ -23,7 +23,7 @@ Parameter<double> probabilities(Index tokens, Index experts, Rng& rng) {
   return p;
 }
 
-TEST(SparseMoeOps, TheMostProbableExpertsServeAndTiesGoToTheLowerIndex) {
+TEST(SparseMoEOps, TheMostProbableExpertsServeAndTiesGoToTheLowerIndex) {
   const auto p = Tensor<double>::from({3, 4}, {0.1, 0.2, 0.3, 0.4,      //
                                                0.25, 0.25, 0.25, 0.25,  //
                                                0.0, 0.4, 0.2, 0.4});
@@ -38,21 +38,21 @@ TEST(SparseMoeOps, TheMostProbableExpertsServeAndTiesGoToTheLowerIndex) {
   EXPECT_DOUBLE_EQ(routing.gates.data()[1], 0.3 / 0.7);
 }
 
-TEST(SparseMoeOps, OneExpertOfEachTokenKeepsTheProbabilityAsItsGate) {
+TEST(SparseMoEOps, OneExpertOfEachTokenKeepsTheProbabilityAsItsGate) {
   const auto p = Tensor<double>::from({2, 2}, {0.3, 0.7, 0.9, 0.1});
   const auto routing = route(Context<double>{}, p, 1);
   EXPECT_EQ(routing.gates.data()[0], 0.7);
   EXPECT_EQ(routing.gates.data()[1], 0.9);
 }
 
-TEST(SparseMoeOps, NanProbabilitiesStillChooseDifferentExperts) {
+TEST(SparseMoEOps, NanProbabilitiesStillChooseDifferentExperts) {
   const double nan = std::nan("");
   const auto routing = route(Context<double>{}, Tensor<double>::from({1, 3}, {nan, nan, nan}), 2);
   EXPECT_EQ(routing.groups.expert[0], 0);
   EXPECT_EQ(routing.groups.expert[1], 1);
 }
 
-TEST(SparseMoeOps, GradientsMatchDifferencesForOddSizes) {
+TEST(SparseMoEOps, GradientsMatchDifferencesForOddSizes) {
   Rng rng(1);
   for (Index tokens : {1, 3, 7, 17}) {
     for (Index experts : {1, 3, 7, 17}) {
@@ -75,7 +75,7 @@ TEST(SparseMoeOps, GradientsMatchDifferencesForOddSizes) {
   }
 }
 
-TEST(SparseMoeOps, AnExpertWithoutTokensHasAZeroGradientNotAnOldOne) {
+TEST(SparseMoEOps, AnExpertWithoutTokensHasAZeroGradientNotAnOldOne) {
   const auto weight = Parameter<double>::constant({3, 1, 1}, 2.0);
   std::ranges::fill_n(weight.gradient()->data, 3, 99.0);
   Tape<double> tape;
@@ -88,7 +88,7 @@ TEST(SparseMoeOps, AnExpertWithoutTokensHasAZeroGradientNotAnOldOne) {
   EXPECT_EQ(weight.grad()[2], 0.0);
 }
 
-TEST(SparseMoeOps, EvenUseOfAllExpertsCostsExactlyTheScale) {
+TEST(SparseMoEOps, EvenUseOfAllExpertsCostsExactlyTheScale) {
   const auto p = Tensor<double>::from({4, 4}, {0.4, 0.3, 0.2, 0.1, 0.1, 0.4, 0.3, 0.2,  //
                                                0.2, 0.1, 0.4, 0.3, 0.3, 0.2, 0.1, 0.4});
   const Context<double> ctx;
@@ -97,7 +97,7 @@ TEST(SparseMoeOps, EvenUseOfAllExpertsCostsExactlyTheScale) {
   EXPECT_NEAR(balance_loss(ctx, collapsed, route(ctx, collapsed, 1), 0.01).item(), 0.02, 1e-15);
 }
 
-TEST(SparseMoeOps, NamesTheShapesAndLimitsThatDoNotFit) {
+TEST(SparseMoEOps, NamesTheShapesAndLimitsThatDoNotFit) {
   const Context<float> ctx;
   const auto p = Tensor<float>::from({2, 2}, {0.5F, 0.5F, 0.5F, 0.5F});
   EXPECT_THROW(route(ctx, p, 0), ConfigError);

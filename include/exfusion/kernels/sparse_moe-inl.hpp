@@ -36,7 +36,7 @@ inline void sort_by_expert(const TokenGroups& groups) {
 }  // namespace detail
 
 template <Scalar T>
-void SparseMoe<T>::route(const T* p, T* gates, const TokenGroups& groups) {
+void SparseMoE<T>::route(const T* p, T* gates, const TokenGroups& groups) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
     for (Index token = begin; token < end; ++token) {
@@ -56,7 +56,7 @@ void SparseMoe<T>::route(const T* p, T* gates, const TokenGroups& groups) {
 }
 
 template <Scalar T>
-void SparseMoe<T>::route_backward(const T* p, const T* gates, const T* dgates, const TokenGroups& groups,
+void SparseMoE<T>::route_backward(const T* p, const T* gates, const T* dgates, const TokenGroups& groups,
                                   GradientTarget<T> dp) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
@@ -79,7 +79,7 @@ void SparseMoe<T>::route_backward(const T* p, const T* gates, const T* dgates, c
 }
 
 template <Scalar T>
-void SparseMoe<T>::dispatch(const T* x, T* rows, const TokenGroups& groups, Index d) {
+void SparseMoE<T>::dispatch(const T* x, T* rows, const TokenGroups& groups, Index d) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
     for (Index i = begin * k; i < end * k; ++i) std::copy_n(x + i / k * d, d, rows + groups.row[i] * d);
@@ -87,7 +87,7 @@ void SparseMoe<T>::dispatch(const T* x, T* rows, const TokenGroups& groups, Inde
 }
 
 template <Scalar T>
-void SparseMoe<T>::dispatch_backward(const T* drows, const TokenGroups& groups, Index d,
+void SparseMoE<T>::dispatch_backward(const T* drows, const TokenGroups& groups, Index d,
                                      GradientTarget<T> dx) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
@@ -103,7 +103,7 @@ void SparseMoe<T>::dispatch_backward(const T* drows, const TokenGroups& groups, 
 }
 
 template <Scalar T>
-void SparseMoe<T>::combine(const T* rows, const T* gates, T* y, const TokenGroups& groups, Index d) {
+void SparseMoE<T>::combine(const T* rows, const T* gates, T* y, const TokenGroups& groups, Index d) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
     for (Index token = begin; token < end; ++token) {
@@ -119,7 +119,7 @@ void SparseMoe<T>::combine(const T* rows, const T* gates, T* y, const TokenGroup
 }
 
 template <Scalar T>
-void SparseMoe<T>::combine_backward_rows(const T* gates, const T* dy, const TokenGroups& groups, Index d,
+void SparseMoE<T>::combine_backward_rows(const T* gates, const T* dy, const TokenGroups& groups, Index d,
                                          GradientTarget<T> drows) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
@@ -132,7 +132,7 @@ void SparseMoe<T>::combine_backward_rows(const T* gates, const T* dy, const Toke
 }
 
 template <Scalar T>
-void SparseMoe<T>::combine_backward_gates(const T* rows, const T* dy, const TokenGroups& groups, Index d,
+void SparseMoE<T>::combine_backward_gates(const T* rows, const T* dy, const TokenGroups& groups, Index d,
                                           GradientTarget<T> dgates) {
   const Index k = groups.chosen;
   parallel_for(groups.tokens, detail::token_grain, [=](Index begin, Index end) {
@@ -147,7 +147,7 @@ void SparseMoe<T>::combine_backward_gates(const T* rows, const T* dy, const Toke
 }
 
 template <Scalar T>
-T SparseMoe<T>::balance(const T* p, T* totals, const TokenGroups& groups, T scale) {
+T SparseMoE<T>::balance(const T* p, T* totals, const TokenGroups& groups, T scale) {
   Reduce<T>::sum_rows(p, groups.tokens, groups.experts, T{1}, {totals, false});
   double sum = 0;
   for (Index e = 0; e < groups.experts; ++e) {
@@ -158,7 +158,7 @@ T SparseMoe<T>::balance(const T* p, T* totals, const TokenGroups& groups, T scal
 }
 
 template <Scalar T>
-void SparseMoe<T>::balance_backward(const TokenGroups& groups, T scale, GradientTarget<T> dp) {
+void SparseMoE<T>::balance_backward(const TokenGroups& groups, T scale, GradientTarget<T> dp) {
   const Index experts = groups.experts;
   const double pairs = static_cast<double>(groups.rows()) * static_cast<double>(groups.tokens);
   const T factor = scale * static_cast<T>(static_cast<double>(experts) / pairs);
@@ -174,4 +174,4 @@ void SparseMoe<T>::balance_backward(const TokenGroups& groups, T scale, Gradient
 
 }  // namespace exfusion::kernels
 
-EXFUSION_INSTANTIATE(exfusion::kernels::SparseMoe);
+EXFUSION_INSTANTIATE(exfusion::kernels::SparseMoE);

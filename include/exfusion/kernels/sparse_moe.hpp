@@ -34,7 +34,7 @@ struct TokenGroups {
 /// token's experts: with k = 1 the router's probability (Switch Transformer, arXiv 2101.03961), otherwise the
 /// probabilities divided by their sum over the chosen (Mixtral, arXiv 2401.04088).
 template <Scalar T>
-struct SparseMoe {
+struct SparseMoE {
   /// Chooses the k largest of each row of p [N, E] (the lower index when equal), writes gates and fills
   /// `groups`.
   static void route(const T* p, T* gates, const TokenGroups& groups);

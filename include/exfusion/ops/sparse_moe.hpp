@@ -25,7 +25,7 @@ struct RouteNode {
 
   void backward() const {
     const Tensor<T>& gates = routing.gates;
-    kernels::SparseMoe<T>::route_backward(p.data(), gates.data(), gates.grad().data(), routing.groups,
+    kernels::SparseMoE<T>::route_backward(p.data(), gates.data(), gates.grad().data(), routing.groups,
                                           p.open_gradient());
   }
 };
@@ -51,7 +51,7 @@ Routing<T> route(const Context<T>& ctx, const Tensor<T>& p, Index k) {
   Routing<T> routing{ctx.output({tokens, k}, p), {}, ctx.saved({(integers + per_number - 1) / per_number})};
   auto* memory = reinterpret_cast<std::int32_t*>(routing.indices.data());
   routing.groups = {tokens, k, experts, memory, memory + tokens * k, memory + 2 * tokens * k};
-  kernels::SparseMoe<T>::route(p.data(), routing.gates.data(), routing.groups);
+  kernels::SparseMoE<T>::route(p.data(), routing.gates.data(), routing.groups);
   ctx.record(routing.gates, RouteNode<T>{p, routing});
   return routing;
 }
@@ -63,7 +63,7 @@ struct DispatchNode {
   Routing<T> routing;
 
   void backward() const {
-    kernels::SparseMoe<T>::dispatch_backward(rows.grad().data(), routing.groups, x.shape()[1],
+    kernels::SparseMoE<T>::dispatch_backward(rows.grad().data(), routing.groups, x.shape()[1],
                                              x.open_gradient());
   }
 };
@@ -78,7 +78,7 @@ Tensor<T> dispatch(const Context<T>& ctx, const Tensor<T>& x, const Routing<T>& 
   }
   const Index d = x.shape()[1];
   Tensor<T> rows = ctx.output({routing.groups.rows(), d}, x);
-  kernels::SparseMoe<T>::dispatch(x.data(), rows.data(), routing.groups, d);
+  kernels::SparseMoE<T>::dispatch(x.data(), rows.data(), routing.groups, d);
   ctx.record(rows, DispatchNode<T>{x, rows, routing});
   return rows;
 }
@@ -170,7 +170,7 @@ struct CombineNode {
   Routing<T> routing;
 
   void backward() const {
-    using Kernel = kernels::SparseMoe<T>;
+    using Kernel = kernels::SparseMoE<T>;
     const Index d = y.shape()[1];
     const T* dy = y.grad().data();
     if (routing.gates.requires_grad()) {
@@ -191,7 +191,7 @@ Tensor<T> combine(const Context<T>& ctx, const Tensor<T>& rows, const Routing<T>
   }
   const Index d = rows.shape()[1];
   Tensor<T> y = ctx.output({routing.groups.tokens, d}, rows, routing.gates);
-  kernels::SparseMoe<T>::combine(rows.data(), routing.gates.data(), y.data(), routing.groups, d);
+  kernels::SparseMoE<T>::combine(rows.data(), routing.gates.data(), y.data(), routing.groups, d);
   ctx.record(y, CombineNode<T>{rows, y, routing});
   return y;
 }
@@ -204,7 +204,7 @@ struct BalanceLossNode {
   T scale;
 
   void backward() const {
-    kernels::SparseMoe<T>::balance_backward(routing.groups, scale * loss.grad()[0], p.open_gradient());
+    kernels::SparseMoE<T>::balance_backward(routing.groups, scale * loss.grad()[0], p.open_gradient());
   }
 };
 
@@ -220,7 +220,7 @@ Tensor<T> balance_loss(const Context<T>& ctx, const Tensor<T>& p, const Routing<
   const auto factor = static_cast<T>(scale);
   Tensor<T> loss = ctx.output(Shape{}, p);
   const Tensor<T> totals = ctx.saved({routing.groups.experts});
-  *loss.data() = kernels::SparseMoe<T>::balance(p.data(), totals.data(), routing.groups, factor);
+  *loss.data() = kernels::SparseMoE<T>::balance(p.data(), totals.data(), routing.groups, factor);
   ctx.record(loss, BalanceLossNode<T>{p, loss, routing, factor});
   return loss;
 }
