@@ -10,6 +10,7 @@
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/kernels/fuse.hpp>
 
 namespace exfusion {
 
@@ -22,14 +23,6 @@ struct SlabSegment {
   Shape shape;
   bool decay = true;  ///< Whether weight decay applies.
   Index offset = 0;   ///< First element within a row; set by ExpertSlab.
-};
-
-/// A run of consecutive elements of a row that share one fusion weight. Kernels work span by span.
-struct FusionSpan {
-  Index begin = 0;
-  Index size = 0;
-  Index group = 0;
-  bool decay = true;
 };
 
 /// The E experts of one FFN, stacked in a slab [E, P] (P: all of the FFN's numbers, each segment padded to 64
@@ -64,6 +57,9 @@ class ExpertSlab {
     return handle;
   }
 
+  /// Whether there are experts behind the handle.
+  explicit operator bool() const { return storage_ != nullptr; }
+
   Index experts() const { return storage_->experts; }
   /// P: elements of one row, padding included.
   Index row_size() const { return storage_->row_size; }
@@ -71,8 +67,9 @@ class ExpertSlab {
   bool constant_weights() const { return storage_->constant_weights; }
   const std::vector<SlabSegment>& segments() const { return storage_->segments; }
   const std::vector<FusionSpan>& spans() const { return storage_->spans; }
+  FusionLayout layout() const { return {spans(), experts(), groups(), row_size()}; }
 
-  /// The whole slab [E, P].
+  /// The whole slab [E, P]. Whoever writes to experts calls `set_fused(false)` afterwards.
   T* data() const { return storage_->rows.data(); }
   /// Expert i's row [P].
   std::span<T> expert(Index i) const {
@@ -106,7 +103,15 @@ class ExpertSlab {
   }
   void clear_gradient() const {
     for (auto& segment : storage_->gradients) segment.clear();
+    std::ranges::fill(products(), 0.0);
   }
+  /// Inner products [groups, E] of the present G with the experts, as far as the fuse nodes have passed them
+  /// on.
+  std::span<double> products() const { return storage_->products.span(); }
+  /// Room for the reductions over the slab and for one more set of products.
+  double* scratch() const { return storage_->scratch.data(); }
+  /// A gradient that always counts as reached, for nodes whose output is the whole of W.
+  Gradient<T>* reached() const { return &storage_->reached; }
 
   /// a [groups, E] of the last fuse in training: the factors of G in the experts' gradients.
   std::span<T> weights() const { return storage_->weights.span(); }
@@ -115,6 +120,11 @@ class ExpertSlab {
   /// Whether W still belongs to the experts' present values and `fused_weights`.
   bool is_fused() const { return storage_->is_fused; }
   void set_fused(bool value) const { storage_->is_fused = value; }
+
+  /// Passes on tapes that computed with W and may still need it for their backward.
+  Index uses() const { return storage_->uses; }
+  void begin_use() const { ++storage_->uses; }
+  void end_use() const { --storage_->uses; }
 
  private:
   struct Storage {
@@ -128,6 +138,7 @@ class ExpertSlab {
       gradient = Buffer<T>::zeros(row_size);
       weights = Buffer<T>::zeros(groups * experts);
       fused_weights = Buffer<T>::zeros(groups * experts);
+      make_products();
       point_gradients();
     }
     Storage(const Storage& other)
@@ -143,6 +154,7 @@ class ExpertSlab {
           gradient(Buffer<T>::zeros(other.row_size)),
           weights(other.weights),
           fused_weights(other.fused_weights) {
+      make_products();
       point_gradients();
     }
     Storage& operator=(const Storage&) = delete;
@@ -178,6 +190,11 @@ class ExpertSlab {
       }
     }
 
+    void make_products() {
+      products = Buffer<double>::zeros(groups * experts);
+      scratch = Buffer<double>((static_cast<Index>(spans.size()) + groups) * experts);
+    }
+
     void point_gradients() {
       for (const SlabSegment& segment : segments) {
         gradients.push_back({gradient.data() + segment.offset, segment.shape.size()});
@@ -196,6 +213,10 @@ class ExpertSlab {
     Buffer<T> gradient;
     Buffer<T> weights;
     Buffer<T> fused_weights;
+    Buffer<double> products;
+    Buffer<double> scratch;
+    Gradient<T> reached{nullptr, 0, true};
+    Index uses = 0;
     std::vector<Gradient<T>> gradients;
   };
 
