@@ -116,41 +116,76 @@ inline void compare(std::size_t input, const std::vector<double>& tape, const st
   }
 }
 
+/// Numbers to vary, beside their gradient from the tape.
+struct CheckedValues {
+  std::span<double> values;
+  std::vector<double> tape;
+};
+
+inline void take_gradient(const Tensor<double>& input, std::vector<CheckedValues>& checked) {
+  CheckedValues taken{input.values(), std::vector<double>(static_cast<std::size_t>(input.size()), 0.0)};
+  if (input.gradient()->defined) std::ranges::copy(input.grad(), taken.tape.begin());
+  input.gradient()->clear();
+  checked.push_back(std::move(taken));
+}
+
+/// Every expert's gradient a_i G, segment by segment.
+inline void take_gradient(const ExpertSlab<double>& slab, std::vector<CheckedValues>& checked) {
+  for (Index i = 0; i < slab.experts(); ++i) {
+    std::vector<double> row(static_cast<std::size_t>(slab.row_size()), 0.0);
+    for (const FusionSpan& span : slab.spans()) {
+      const double a = slab.weights()[static_cast<std::size_t>(span.group * slab.experts() + i)];
+      for (Index j = span.begin; j < span.begin + span.size; ++j) {
+        row[static_cast<std::size_t>(j)] = a * slab.gradient()[j];
+      }
+    }
+    for (const SlabSegment& segment : slab.segments()) {
+      const auto first = row.begin() + segment.offset;
+      checked.push_back({slab.expert(i, segment), {first, first + segment.shape.size()}});
+    }
+  }
+  slab.clear_gradient();
+}
+
 }  // namespace detail
 
-/// Compares the tape's gradients with central differences, in double. `forward` must depend on `inputs` and
-/// on nothing else that changes from pass to pass. Every element of every input is checked. The inputs keep
-/// their values and are left without gradients.
+/// Compares the tape's gradients with central differences, in double. `forward` must depend on `inputs`, on
+/// `slabs` and on nothing else that changes from pass to pass. Every element of every input and expert is
+/// checked; an input's number in the result counts the inputs, then each expert's segments. All keep their
+/// values and are left without gradients.
 inline GradCheckResult grad_check(const Forward& forward, const std::vector<Tensor<double>>& inputs,
-                                  GradCheckOptions options = {}) {
-  GradCheckObjective objective(forward, options);
+                                  GradCheckOptions options = {},
+                                  const std::vector<NamedSlab<double>>& slabs = {}) {
+  const auto forward_anew = [&](const Context<double>& ctx) {
+    for (const auto& [name, slab] : slabs) slab.set_fused(false);
+    return forward(ctx);
+  };
+  GradCheckObjective objective(forward_anew, options);
   for (const auto& input : inputs) input.gradient()->clear();
+  for (const auto& [name, slab] : slabs) slab.clear_gradient();
   objective(true);
-  std::vector<std::vector<double>> tape;
-  for (const auto& input : inputs) {
-    tape.emplace_back(static_cast<std::size_t>(input.size()), 0.0);
-    if (input.gradient()->defined) std::ranges::copy(input.grad(), tape.back().begin());
-    input.gradient()->clear();
-  }
+  std::vector<detail::CheckedValues> checked;
+  for (const auto& input : inputs) detail::take_gradient(input, checked);
+  for (const auto& [name, slab] : slabs) detail::take_gradient(slab, checked);
   GradCheckResult result;
-  for (std::size_t which = 0; which < inputs.size(); ++which) {
+  for (std::size_t which = 0; which < checked.size(); ++which) {
     std::vector<double> difference;
-    for (double& value : inputs[which].values()) {
+    for (double& value : checked[which].values) {
       difference.push_back(detail::central_difference(objective, value, options.epsilon));
     }
-    detail::compare(which, tape[which], difference, options.tolerance, result);
+    detail::compare(which, checked[which].tape, difference, options.tolerance, result);
   }
+  for (const auto& [name, slab] : slabs) slab.set_fused(false);
   return result;
 }
 
-/// The same for `inputs` followed by every parameter of `module`.
+/// The same for `inputs` followed by every parameter and every expert of `module`.
 template <Module M>
 GradCheckResult grad_check(const Forward& forward, const M& module, std::vector<Tensor<double>> inputs = {},
                            GradCheckOptions options = {}) {
-  for (const auto& parameter : collect_parameters<double>(module).parameters) {
-    inputs.push_back(parameter.tensor);
-  }
-  return grad_check(forward, inputs, options);
+  const ParameterList<double> list = collect_parameters<double>(module);
+  for (const auto& parameter : list.parameters) inputs.push_back(parameter.tensor);
+  return grad_check(forward, inputs, options, list.slabs);
 }
 
 }  // namespace exfusion::testing
