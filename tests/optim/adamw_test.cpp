@@ -14,16 +14,15 @@
 namespace exfusion {
 namespace {
 
+using testing::copy_gradient;
+using testing::dense_twin;
 using testing::fused_weights;
+using testing::granularities;
 using testing::random_gradient;
 using testing::random_gradients;
-using testing::random_slab;
 using testing::random_toy;
 using testing::random_weights;
-using testing::ToyModel;
-
-constexpr FusionGranularity granularities[] = {FusionGranularity::layer, FusionGranularity::matrix,
-                                               FusionGranularity::row};
+using testing::worst_difference;
 
 template <Scalar T>
 double worst_torch_difference() {
@@ -81,14 +80,6 @@ struct NaiveExperts {
   }
 };
 
-double worst_difference(const ExpertSlab<double>& slab, const std::vector<double>& expected) {
-  double worst = 0;
-  for (std::size_t k = 0; k < expected.size(); ++k) {
-    worst = std::max(worst, std::abs(slab.data()[k] - expected[k]));
-  }
-  return worst;
-}
-
 // An eps as large as the gradients shows whether it is scaled.
 const AdamWOptions strong{.lr = 0.05, .beta1 = 0.8, .beta2 = 0.9, .eps = 0.1, .weight_decay = 0.2};
 
@@ -131,14 +122,11 @@ TEST(AdamW, ConstantWeightsAreDenseTrainingForAnyExperts) {
   for (bool shared : {true, false}) {
     const auto model = random_toy<double>(4, FusionGranularity::row, shared, rng);
     random_weights(model.experts, rng);
-    ToyModel<double> dense{
-        {}, {}, ExpertSlab<double>(1, model.experts.segments(), FusionGranularity::layer, true)};
-    dense.experts.weights()[0] = 1;
-    std::ranges::copy(fused_weights(model.experts), dense.experts.data());
+    const auto dense = dense_twin(model.experts);
     AdamW<double> optimizer(model, strong), dense_optimizer(dense, strong);
     for (int step = 0; step < 20; ++step) {
       random_gradients(optimizer.parameters(), rng);
-      std::copy_n(model.experts.gradient(), model.experts.row_size(), dense.experts.gradient());
+      copy_gradient(model.experts, dense.experts);
       optimizer.step();
       dense_optimizer.step();
       EXPECT_LT(worst_difference(dense.experts, fused_weights(model.experts)), 1e-12);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <string>
@@ -93,6 +94,31 @@ std::vector<T> fused_weights(const ExpertSlab<T>& slab) {
   }
   return fused;
 }
+
+/// Largest distance of the slab's numbers, padding included, from `expected`.
+inline double worst_difference(const ExpertSlab<double>& slab, const std::vector<double>& expected) {
+  double worst = 0;
+  for (std::size_t k = 0; k < expected.size(); ++k) {
+    worst = std::max(worst, std::abs(slab.data()[k] - expected[k]));
+  }
+  return worst;
+}
+
+/// A dense model as a slab of one expert with weight 1: the fused weights of `slab`.
+inline ToyModel<double> dense_twin(const ExpertSlab<double>& slab) {
+  ToyModel<double> dense{{}, {}, ExpertSlab<double>(1, slab.segments(), FusionGranularity::layer, true)};
+  dense.experts.weights()[0] = 1;
+  std::ranges::copy(fused_weights(slab), dense.experts.data());
+  return dense;
+}
+
+/// Gives `to` the dense gradient of `from`.
+inline void copy_gradient(const ExpertSlab<double>& from, const ExpertSlab<double>& to) {
+  std::copy_n(from.gradient(), from.row_size(), to.gradient());
+}
+
+inline constexpr FusionGranularity granularities[] = {FusionGranularity::layer, FusionGranularity::matrix,
+                                                      FusionGranularity::row};
 
 /// The committed fixture of scripts/make_optim_fixtures.py.
 inline nlohmann::json torch_cases() {

@@ -1,0 +1,87 @@
+#include <cmath>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <exfusion/core/rng.hpp>
+#include <exfusion/kernels/adamw.hpp>
+
+namespace exfusion {
+namespace {
+
+constexpr Index sizes[] = {1, 3, 7, 17, 1025, 40000};
+
+const kernels::AdamWStep<float> step{.beta1 = 0.9F,
+                                     .new1 = 0.1F,
+                                     .beta2 = 0.99F,
+                                     .new2 = 0.01F,
+                                     .rate = 0.02F,
+                                     .root_scale = 1.5F,
+                                     .eps = 0.01F,
+                                     .keep = 0.95F};
+
+std::vector<float> random_numbers(Index size, Rng& rng) {
+  std::vector<float> numbers(static_cast<std::size_t>(size));
+  rng.fill_normal(std::span<float>(numbers), 0.0, 1.0);
+  return numbers;
+}
+
+/// The same step in double, one number at a time.
+double naive(double p, double g, double m, double v, double eps) {
+  m = step.beta1 * m + step.new1 * g;
+  v = step.beta2 * v + step.new2 * g * g;
+  return step.keep * p - step.rate * m / (std::sqrt(v) * step.root_scale + eps);
+}
+
+TEST(AdamWKernel, AgreesWithTheNaiveStepForOddSizes) {
+  Rng rng(1);
+  for (Index size : sizes) {
+    auto p = random_numbers(size, rng), m = random_numbers(size, rng), v = random_numbers(size, rng);
+    const auto g = random_numbers(size, rng);
+    for (float& value : v) value *= value;
+    const auto p0 = p, m0 = m, v0 = v;
+    kernels::AdamW<float>::update(p.data(), g.data(), m.data(), v.data(), size, step);
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      EXPECT_NEAR(p[i], naive(p0[i], g[i], m0[i], v0[i], step.eps), 1e-6);
+      EXPECT_NEAR(m[i], 0.9 * m0[i] + 0.1 * g[i], 1e-6);
+      EXPECT_NEAR(v[i], 0.99 * v0[i] + 0.01 * g[i] * g[i], 1e-6);
+    }
+  }
+}
+
+TEST(AdamWKernel, OneExpertHasItsMultipleOfTheGradientAndOfEps) {
+  Rng rng(2);
+  for (Index size : sizes) {
+    auto p = random_numbers(size, rng), m = random_numbers(size, rng);
+    std::vector<float> v(m.size(), 0.25F);
+    const auto g = random_numbers(size, rng), p0 = p, m0 = m;
+    kernels::AdamW<float>::update_expert(p.data(), g.data(), -0.3F, m.data(), v.data(), size, step);
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      EXPECT_NEAR(p[i], naive(p0[i], -0.3 * g[i], m0[i], 0.25, 0.3 * step.eps), 1e-6);
+    }
+  }
+}
+
+TEST(AdamWKernel, AllExpertsShareOneStepExceptForTheirWeightsSign) {
+  Rng rng(3);
+  const std::vector<float> a{0.5F, 0.0F, -0.25F};
+  for (Index size : sizes) {
+    const Index stride = size + 5;
+    auto p = random_numbers(3 * stride, rng), m = random_numbers(size, rng);
+    std::vector<float> v(m.size(), 0.25F);
+    const auto g = random_numbers(size, rng), p0 = p, m0 = m;
+    kernels::AdamW<float>::update_experts(p.data(), stride, a.data(), 3, g.data(), m.data(), v.data(), size,
+                                          step);
+    for (Index i = 0; i < 3; ++i) {
+      const double sign = i == 0 ? 1 : i == 1 ? 0 : -1;
+      for (Index j = 0; j < stride; ++j) {
+        const auto k = static_cast<std::size_t>(i * stride + j), c = static_cast<std::size_t>(j);
+        const double change = j < size ? naive(0, g[c], m0[c], 0.25, step.eps) : 0;
+        EXPECT_NEAR(p[k], (j < size ? step.keep : 1.0F) * p0[k] + sign * change, 1e-6);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace exfusion
