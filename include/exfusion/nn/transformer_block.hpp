@@ -1,0 +1,52 @@
+#pragma once
+
+#include <utility>
+
+#include <exfusion/nn/attention.hpp>
+#include <exfusion/nn/feed_forward.hpp>
+#include <exfusion/nn/layer_norm.hpp>
+#include <exfusion/ops/add.hpp>
+#include <exfusion/ops/drop_path.hpp>
+#include <exfusion/ops/dropout.hpp>
+
+namespace exfusion {
+
+/// Pre-norm Transformer block (arXiv 2002.04745):
+///   x = x + drop(attention(norm1(x))),   x = x + drop(ffn(norm2(x))),
+/// drop being dropout (per number) followed by drop_path (per sample; stochastic depth, arXiv 1603.09382).
+/// Any type that satisfies `Ffn` can be the feed-forward network.
+template <Scalar T, Ffn<T> F = FeedForward<T>>
+struct TransformerBlock {
+  LayerNorm<T> norm1;
+  MultiHeadAttention<T> attention;
+  LayerNorm<T> norm2;
+  F ffn;
+  double dropout = 0;
+  double drop_path = 0;
+
+  static void fields(auto& self, auto&& visit) {
+    visit("norm1", self.norm1);
+    visit("attention", self.attention);
+    visit("norm2", self.norm2);
+    visit("ffn", self.ffn);
+  }
+
+  /// x [B, T, D] to [B, T, D]. Throws ShapeError when the last axis is not D.
+  Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
+    const Tensor<T> attended = ops::add(ctx, x, drop(ctx, attention(ctx, norm1(ctx, x))));
+    return ops::add(ctx, attended, drop(ctx, ffn(ctx, norm2(ctx, attended))));
+  }
+
+  /// A deep copy of everything but the feed-forward network, which `other` replaces.
+  template <Ffn<T> Other>
+  TransformerBlock<T, Other> with_ffn(Other other) const {
+    return {norm1, attention, norm2, std::move(other), dropout, drop_path};
+  }
+
+ private:
+  Tensor<T> drop(const Context<T>& ctx, const Tensor<T>& x) const {
+    return ops::drop_path(ctx, ops::dropout(ctx, x, dropout), drop_path);
+  }
+};
+
+}  // namespace exfusion
