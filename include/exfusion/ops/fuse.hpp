@@ -14,6 +14,43 @@ namespace exfusion {
 /// which such a construction removes, and rounding noise of equal experts does not reach the optimizer.
 enum class FusionGradient { exact, centred };
 
+namespace detail {
+
+template <Scalar T>
+void check_fusion_weights(const ExpertSlab<T>& slab, const Tensor<T>& a) {
+  const Shape expected{slab.groups(), slab.experts()};
+  if (a.shape() != expected) {
+    throw ShapeError("fuse", "the fusion weights are ", a.shape(), ": they must be [groups, E] = ", expected);
+  }
+  for (Index i = 0; i < a.size(); ++i) {
+    if (std::isfinite(a.data()[i])) continue;
+    throw Error("fuse", "fusion weight a[", i / slab.experts(), ", ", i % slab.experts(), "] is ",
+                a.data()[i], ": it must be finite");
+  }
+}
+
+template <Scalar T>
+bool equal_weights(const Tensor<T>& a, std::span<const T> weights) {
+  return std::ranges::equal(a.values(), weights);
+}
+
+/// W holds gradients, or is still needed for some, of passes that fused with other weights than a.
+template <Scalar T>
+bool is_taken(const ExpertSlab<T>& slab, const Tensor<T>& a) {
+  if (slab.has_gradient() && !equal_weights<T>(a, slab.weights())) return true;
+  return slab.uses() > 0 && slab.is_fused() && !equal_weights<T>(a, slab.fused_weights());
+}
+
+template <Scalar T>
+void update_fused(const ExpertSlab<T>& slab, const Tensor<T>& a) {
+  if (slab.is_fused() && equal_weights<T>(a, slab.fused_weights())) return;
+  kernels::Fuse<T>::forward(slab.layout(), slab.data(), a.data(), slab.fused());
+  std::ranges::copy(a.values(), slab.fused_weights().begin());
+  slab.set_fused(true);
+}
+
+}  // namespace detail
+
 namespace ops {
 
 /// A pass on a tape that computes with a slab's W, until the tape is cleared.
@@ -61,43 +98,6 @@ struct FuseNode {
   }
 };
 
-namespace detail {
-
-template <Scalar T>
-void check_fusion_weights(const ExpertSlab<T>& slab, const Tensor<T>& a) {
-  const Shape expected{slab.groups(), slab.experts()};
-  if (a.shape() != expected) {
-    throw ShapeError("fuse", "the fusion weights are ", a.shape(), ": they must be [groups, E] = ", expected);
-  }
-  for (Index i = 0; i < a.size(); ++i) {
-    if (std::isfinite(a.data()[i])) continue;
-    throw Error("fuse", "fusion weight a[", i / slab.experts(), ", ", i % slab.experts(), "] is ",
-                a.data()[i], ": it must be finite");
-  }
-}
-
-template <Scalar T>
-bool equal_weights(const Tensor<T>& a, std::span<const T> weights) {
-  return std::ranges::equal(a.values(), weights);
-}
-
-/// W holds gradients, or is still needed for some, of passes that fused with other weights than a.
-template <Scalar T>
-bool is_taken(const ExpertSlab<T>& slab, const Tensor<T>& a) {
-  if (slab.has_gradient() && !equal_weights<T>(a, slab.weights())) return true;
-  return slab.uses() > 0 && slab.is_fused() && !equal_weights<T>(a, slab.fused_weights());
-}
-
-template <Scalar T>
-void update_fused(const ExpertSlab<T>& slab, const Tensor<T>& a) {
-  if (slab.is_fused() && equal_weights<T>(a, slab.fused_weights())) return;
-  kernels::Fuse<T>::forward(slab.layout(), slab.data(), a.data(), slab.fused());
-  std::ranges::copy(a.values(), slab.fused_weights().begin());
-  slab.set_fused(true);
-}
-
-}  // namespace detail
-
 /// W = sum_i a[g, i] W_i (arXiv 2603.27965; docs/method.md): the experts of a slab and a [groups, E] to W
 /// [P], of which the segments are views. Done only when the experts or a have changed since the last time.
 ///
@@ -109,8 +109,8 @@ void update_fused(const ExpertSlab<T>& slab, const Tensor<T>& a) {
 template <Scalar T>
 Tensor<T> fuse(const Context<T>& ctx, const ExpertSlab<T>& slab, const Tensor<T>& a,
                FusionGradient form = FusionGradient::exact) {
-  detail::check_fusion_weights(slab, a);
-  const bool taken = detail::is_taken(slab, a);
+  exfusion::detail::check_fusion_weights(slab, a);
+  const bool taken = exfusion::detail::is_taken(slab, a);
   if (ctx.tape == nullptr && taken) {
     const Tensor<T> fused = Tensor<T>::zeros({slab.row_size()});
     kernels::Fuse<T>::forward(slab.layout(), slab.data(), a.data(), fused.data());
@@ -121,7 +121,7 @@ Tensor<T> fuse(const Context<T>& ctx, const ExpertSlab<T>& slab, const Tensor<T>
                       "the fusion weights differ from those of an earlier pass in the same step: with "
                       "gradient accumulation choose the memory bank's value straight_through");
   }
-  detail::update_fused(slab, a);
+  exfusion::detail::update_fused(slab, a);
   if (ctx.tape == nullptr) return Tensor<T>(slab.fused(), {slab.row_size()});
   std::ranges::copy(a.values(), slab.weights().begin());
   const Tensor<T> fused(slab.fused(), {slab.row_size()}, slab.reached());
