@@ -8,6 +8,7 @@
 #include <exfusion/core/int_tensor.hpp>
 #include <exfusion/models/config_check.hpp>
 #include <exfusion/nn/transformer_block.hpp>
+#include <exfusion/ops/add_position.hpp>
 #include <exfusion/ops/embedding.hpp>
 #include <exfusion/ops/select_token.hpp>
 
