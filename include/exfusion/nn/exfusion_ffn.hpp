@@ -35,14 +35,22 @@ struct ExFusionFFN {
     return feed_forward(ctx, x, weights, activation);
   }
 
-  /// W with the export weights: copies of its segments, in the order of `experts.segments()`.
-  std::vector<Tensor<T>> fused_segments() const {
+  /// Calls `visit(segment, part)` for each segment of W with the export weights, in the order of
+  /// `experts.segments()`. The parts are views, valid during the call.
+  template <class Visit>
+  void visit_fused(const Visit& visit) const {
     const Tensor<T> fused = ops::fuse(Context<T>{}, experts, rule.export_weights());
-    std::vector<Tensor<T>> result;
-    for (std::size_t i = 0; i < experts.segments().size(); ++i) {
-      const Tensor<T> view = segment(fused, i);
-      result.push_back(Tensor<T>::from(view.shape(), view.values()));
+    for (const SlabSegment& place : experts.segments()) {
+      visit(place, Tensor<T>(fused.data() + place.offset, place.shape));
     }
+  }
+
+  /// The same as copies, in the order of `experts.segments()`.
+  std::vector<Tensor<T>> fused_segments() const {
+    std::vector<Tensor<T>> result;
+    visit_fused([&](const SlabSegment&, const Tensor<T>& part) {
+      result.push_back(Tensor<T>::from(part.shape(), part.values()));
+    });
     return result;
   }
 
