@@ -1,27 +1,9 @@
 #pragma once
 
 #include <exfusion/core/scalar.hpp>
+#include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels {
-
-/// A matrix somewhere in memory: element (r, c) is data[r * row_stride + c * column_stride]; one of the
-/// strides is 1. A transpose swaps them and costs nothing.
-template <class T>
-struct MatrixView {
-  T* data = nullptr;
-  Index rows = 0;
-  Index columns = 0;
-  Index row_stride = 0;
-  Index column_stride = 1;
-
-  MatrixView transposed() const { return {data, columns, rows, column_stride, row_stride}; }
-};
-
-/// A row-major matrix without gaps between rows.
-template <class T>
-MatrixView<T> dense_matrix(T* data, Index rows, Index columns) {
-  return {data, rows, columns, columns, 1};
-}
 
 /// General matrix product.
 template <Scalar T>

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/simd.hpp>
+
+namespace exfusion::kernels::detail {
+
+/// Sizes of the register block of C: as many accumulators as registers allow beside the operands. 6 x 2
+/// vectors in 16 registers (AVX2, SSE), 12 x 2 in 32 (AVX-512), 8 x 3 in 32 (NEON).
+template <Scalar T, int Bytes>
+struct GemmBlock {
+#if defined(__ARM_NEON)
+  static constexpr int rows = 8;
+  static constexpr int vectors = 3;
+#else
+  static constexpr int rows = Bytes == 64 ? 12 : 6;
+  static constexpr int vectors = 2;
+#endif
+  static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
+  static constexpr int depth = 256;  ///< Products summed up in registers before C is touched.
+};
+
+/// A register block of C [rows, columns] += A [rows, depth] B [depth, columns] over packed operands. Row r of
+/// A is at `a + r * row_step`, its column k at `+ k * depth_step`; row k of B is at `b + k * columns`.
+template <Scalar T, int Bytes, int row_step, int depth_step>
+struct GemmMicroKernel {
+  using Block = GemmBlock<T, Bytes>;
+  using S = Simd<T, Bytes>;
+  using Vector = typename S::Vector;
+  using Sums = Vector[Block::rows][Block::vectors];
+
+  /// `rows` and `columns` of the result exist in memory; the operands are padded to full blocks.
+  static void run(Index depth, const T* a, const T* b, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
+    for (Index row = 0; row < c.rows; ++row) __builtin_prefetch(c.data + row * c.row_stride, 1);
+    Sums sums = {};
+    accumulate(depth, a, b, sums);
+    if (c.rows == Block::rows && c.columns == Block::columns) {
+      store(sums, c.data, c.row_stride, epilogue);
+    } else {
+      store_part(sums, c, epilogue);
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] static void accumulate(Index depth, const T* a, const T* b, Sums& sums) {
+#pragma GCC unroll 4
+    for (Index k = 0; k < depth; ++k) {
+      Vector row_of_b[Block::vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < Block::vectors; ++v) S::load(row_of_b[v], b + v * S::lanes);
+#pragma GCC unroll 16
+      for (int row = 0; row < Block::rows; ++row) {
+        Vector factor = a[row * row_step] - Vector{};
+        keep_in_register(factor);
+#pragma GCC unroll 4
+        for (int v = 0; v < Block::vectors; ++v) sums[row][v] += factor * row_of_b[v];
+      }
+      a += depth_step;
+      b += Block::columns;
+    }
+  }
+
+  // Otherwise GCC loads the same element of A once for each product.
+  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] Vector& vector) {
+#if defined(__clang__)
+#elif defined(__AVX512F__)
+    if constexpr (Bytes <= 64) asm("" : "+v"(vector));
+#elif defined(__AVX__)
+    if constexpr (Bytes <= 32) asm("" : "+x"(vector));
+#endif
+  }
+
+  [[gnu::always_inline]] static void store(const Sums& sums, T* c, Index row_stride,
+                                           const GemmEpilogue<T>& epilogue) {
+#pragma GCC unroll 16
+    for (int row = 0; row < Block::rows; ++row) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Block::vectors; ++v) {
+        T* to = c + row * row_stride + v * S::lanes;
+        Vector value = epilogue.scale * sums[row][v], other;
+        if (epilogue.accumulate) {
+          S::load(other, to);
+          value += other;
+        }
+        if (epilogue.bias != nullptr) {
+          S::load(other, epilogue.bias + v * S::lanes);
+          value += other;
+        }
+        S::store(value, to);
+      }
+    }
+  }
+
+  // At the right and lower edge: the same through a full block on the stack.
+  static void store_part(const Sums& sums, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
+    alignas(64) std::array<T, Block::rows * Block::columns> block{};
+    alignas(64) std::array<T, Block::columns> bias{};
+    GemmEpilogue<T> full = epilogue;
+    if (epilogue.bias != nullptr) {
+      std::copy_n(epilogue.bias, c.columns, bias.data());
+      full.bias = bias.data();
+    }
+    if (epilogue.accumulate) {
+      for (Index row = 0; row < c.rows; ++row)
+        std::copy_n(c.data + row * c.row_stride, c.columns, block.data() + row * Block::columns);
+    }
+    store(sums, block.data(), Block::columns, full);
+    for (Index row = 0; row < c.rows; ++row)
+      std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
+  }
+};
+
+}  // namespace exfusion::kernels::detail

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include <exfusion/kernels/gemm_micro.hpp>
+
+namespace exfusion::kernels::detail {
+
+/// Copies parts of A and B into the order in which the micro-kernel reads them.
+template <Scalar T, int Bytes>
+struct GemmPack {
+  using Block = GemmBlock<T, Bytes>;
+  using S = Simd<T, Bytes>;
+  using Vector = typename S::Vector;
+
+  /// Elements from one packed panel of `Block::rows` rows of A to the next; a cache line more than a panel
+  /// has, so that panels do not fall on the same cache sets.
+  static constexpr int a_panel = Block::rows * Block::depth + 64 / static_cast<int>(sizeof(T));
+  static constexpr int b_panel = Block::columns * Block::depth;
+
+  /// Rows that are contiguous in A stay so: row r of panel p starts at p * a_panel + r * depth.
+  static void a_by_rows(MatrixView<const T> a, T* packed) {
+    for (Index row = 0; row < a.rows; ++row) {
+      T* to = packed + row / Block::rows * a_panel + row % Block::rows * Block::depth;
+      std::copy_n(a.data + row * a.row_stride, a.columns, to);
+    }
+    for (Index row = a.rows; row % Block::rows != 0; ++row) {
+      std::fill_n(packed + row / Block::rows * a_panel + row % Block::rows * Block::depth, a.columns, T{0});
+    }
+  }
+
+  /// Columns that are contiguous in A: column k of panel p starts at p * a_panel + k * rows.
+  static void a_by_columns(MatrixView<const T> a, T* packed) {
+    const Index full_rows = a.rows / Block::rows * Block::rows;
+    for (Index k = 0; k < a.columns; ++k) {
+      const T* from = a.data + k * a.column_stride;
+      T* to = packed + k * Block::rows;
+      for (Index row = 0; row < full_rows; row += Block::rows, to += a_panel) {
+        copy_fixed<Block::rows>(from + row, to);
+      }
+      if (full_rows < a.rows) copy_padded(from + full_rows, a.rows - full_rows, Block::rows, to);
+    }
+  }
+
+  /// A panel of up to `Block::columns` columns of B, padded with zeros: row k starts at k * columns.
+  static void b(MatrixView<const T> b, T* packed) {
+    if (b.column_stride == 1) {
+      b_by_rows(b, packed);
+    } else {
+      b_by_columns(b, packed);
+    }
+  }
+
+ private:
+  template <int count>
+  [[gnu::always_inline]] static void copy_fixed(const T* from, T* to) {
+    std::memcpy(to, from, count * sizeof(T));
+  }
+
+  static void copy_padded(const T* from, Index count, Index padded, T* to) {
+    std::fill(std::copy_n(from, count, to), to + padded, T{0});
+  }
+
+  static void b_by_rows(MatrixView<const T> b, T* packed) {
+    const T* from = b.data;
+    if (b.columns == Block::columns) {
+      for (Index k = 0; k < b.rows; ++k, from += b.row_stride, packed += Block::columns)
+        copy_fixed<Block::columns>(from, packed);
+    } else {
+      for (Index k = 0; k < b.rows; ++k, from += b.row_stride, packed += Block::columns)
+        copy_padded(from, b.columns, Block::columns, packed);
+    }
+  }
+
+  static void b_by_columns(MatrixView<const T> b, T* packed) {
+    const Index full_depth = b.columns == Block::columns ? b.rows / S::lanes * S::lanes : 0;
+    for (Index k = 0; k < full_depth; k += S::lanes) {
+      for (int v = 0; v < Block::vectors; ++v) {
+        transpose_block(b.data + k + v * S::lanes * b.column_stride, b.column_stride,
+                        packed + k * Block::columns + v * S::lanes);
+      }
+    }
+    for (Index k = full_depth; k < b.rows; ++k) {
+      T* to = packed + k * Block::columns;
+      for (Index column = 0; column < b.columns; ++column) to[column] = b.data[k + column * b.column_stride];
+      std::fill(to + b.columns, to + Block::columns, T{0});
+    }
+  }
+
+  [[gnu::always_inline]] static void transpose_block(const T* from, Index stride, T* to) {
+    Vector block[S::lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < S::lanes; ++i) S::load(block[i], from + i * stride);
+    S::transpose(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < S::lanes; ++i) S::store(block[i], to + i * Block::columns);
+  }
+};
+
+}  // namespace exfusion::kernels::detail

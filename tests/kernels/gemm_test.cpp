@@ -1,0 +1,216 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <exfusion/core/rng.hpp>
+#include <exfusion/kernels/gemm.hpp>
+#include <exfusion/kernels/gemm_eigen.hpp>
+#include <exfusion/kernels/gemm_grid.hpp>
+#include <exfusion/kernels/gemm_tile.hpp>
+
+namespace exfusion::kernels {
+namespace {
+
+enum class Order { by_rows, by_columns };
+
+/// A random matrix with gaps between its rows (or columns), as a part of a larger one has.
+template <Scalar T>
+struct Matrix {
+  Matrix(Index rows, Index columns, Order order, Rng& rng, Index gap = 3)
+      : values(static_cast<std::size_t>((rows + gap) * (columns + gap) + 1)) {
+    rng.fill_normal(std::span<T>(values), 0.0, 1.0);
+    view = order == Order::by_rows ? MatrixView<T>{values.data() + 1, rows, columns, columns + gap, 1}
+                                   : MatrixView<T>{values.data() + 1, rows, columns, 1, rows + gap};
+  }
+
+  MatrixView<const T> read() const {
+    return {view.data, view.rows, view.columns, view.row_stride, view.column_stride};
+  }
+  T at(Index row, Index column) const {
+    return view.data[row * view.row_stride + column * view.column_stride];
+  }
+
+  std::vector<T> values;
+  MatrixView<T> view;
+};
+
+template <Scalar T>
+struct Problem {
+  Problem(Index m, Index n, Index k, Order order_a, Order order_b, Rng& rng)
+      : a(m, k, order_a, rng),
+        b(k, n, order_b, rng),
+        c(m, n, Order::by_rows, rng),
+        bias(static_cast<std::size_t>(n)) {
+    rng.fill_normal(std::span<T>(bias), 0.0, 1.0);
+  }
+
+  struct Expected {
+    std::vector<double> value;  ///< What C's memory must hold, gaps between the rows included.
+    std::vector<double>
+        magnitude;  ///< The same sum over absolute values: rounding errors are relative to it.
+  };
+
+  Expected expected(bool accumulate, double scale, bool with_bias) const {
+    Expected result{{c.values.begin(), c.values.end()}, std::vector<double>(c.values.size(), 0.0)};
+    for (Index row = 0; row < c.view.rows; ++row) {
+      for (Index column = 0; column < c.view.columns; ++column) {
+        const double before = accumulate ? double{c.at(row, column)} : 0.0;
+        const double offset = with_bias ? double{bias[static_cast<std::size_t>(column)]} : 0.0;
+        double sum = before + offset, magnitude = std::abs(before) + std::abs(offset);
+        for (Index k = 0; k < b.view.rows; ++k) {
+          const double product = scale * double{a.at(row, k)} * double{b.at(k, column)};
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        const auto place =
+            static_cast<std::size_t>(c.view.data - c.values.data() + row * c.view.row_stride + column);
+        result.value[place] = sum;
+        result.magnitude[place] = magnitude;
+      }
+    }
+    return result;
+  }
+
+  void expect(const Expected& expected) const {
+    const double tolerance = 4 * static_cast<double>(std::numeric_limits<T>::epsilon());
+    for (std::size_t i = 0; i < c.values.size(); ++i) {
+      ASSERT_NEAR(c.values[i], expected.value[i], tolerance * expected.magnitude[i])
+          << "element " << i << " of [" << c.view.rows << ", " << c.view.columns << "], depth "
+          << b.view.rows;
+    }
+  }
+
+  Matrix<T> a, b, c;
+  std::vector<T> bias;
+};
+
+template <Scalar T, template <Scalar> class TileOf>
+struct Case {
+  using Number = T;
+  using Tile = TileOf<T>;
+};
+template <Scalar T>
+using Native = detail::BlockedTile<T>;
+template <Scalar T>
+using Narrow = detail::BlockedTile<T, 16>;
+template <Scalar T>
+using Wide = detail::BlockedTile<T, 64>;
+using Cases = ::testing::Types<Case<float, Native>, Case<double, Native>, Case<float, Narrow>,
+                               Case<double, Narrow>, Case<float, Wide>, Case<double, Wide>,
+                               Case<float, detail::EigenTile>, Case<double, detail::EigenTile>>;
+
+template <class C>
+class GemmTile : public ::testing::Test {
+ protected:
+  using T = typename C::Number;
+
+  void check(Index m, Index n, Index k) {
+    for (Order order_a : {Order::by_rows, Order::by_columns}) {
+      for (Order order_b : {Order::by_rows, Order::by_columns}) {
+        for (int variant = 0; variant < 4; ++variant) {
+          Problem<T> problem(m, n, k, order_a, order_b, rng_);
+          const bool accumulate = (variant & 1) != 0, with_bias = (variant & 2) != 0;
+          const T scale = with_bias ? T{1} : T(0.25);
+          const auto expected = problem.expected(accumulate, double{scale}, with_bias);
+          detail::GemmGrid<T, typename C::Tile>::multiply(
+              problem.a.read(), problem.b.read(), problem.c.view,
+              {.accumulate = accumulate, .bias = with_bias ? problem.bias.data() : nullptr, .scale = scale});
+          problem.expect(expected);
+        }
+      }
+    }
+  }
+
+  Rng rng_{3};
+};
+TYPED_TEST_SUITE(GemmTile, Cases);
+
+TYPED_TEST(GemmTile, AgreesWithTheNaiveProductForOddSizes) {
+  for (Index m : {1, 3, 7, 17}) {
+    for (Index n : {1, 3, 7, 17, 33}) {
+      for (Index k : {1, 3, 7, 17}) this->check(m, n, k);
+    }
+  }
+}
+
+TYPED_TEST(GemmTile, AgreesWithTheNaiveProductAcrossBlockBorders) {
+  this->check(193, 65, 257);
+  this->check(60, 521, 40);
+  this->check(24, 96, 520);
+}
+
+TYPED_TEST(GemmTile, CutsALongInnerDimensionIntoParts) {
+  this->check(5, 9, 5000);
+  this->check(65, 70, 1537);
+}
+
+TYPED_TEST(GemmTile, TakesEmptyMatrices) {
+  this->check(0, 5, 7);
+  this->check(5, 0, 7);
+  this->check(5, 7, 0);
+  this->check(0, 0, 0);
+}
+
+template <class T>
+class GemmKernel : public ::testing::Test {};
+using Numbers = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(GemmKernel, Numbers);
+
+TYPED_TEST(GemmKernel, MultipliesOnAllThreadsAndOnOne) {
+  Rng rng(5);
+  for (Index size : {1, 17, 64, 130}) {
+    Problem<TypeParam> problem(size, size, size, Order::by_rows, Order::by_columns, rng);
+    auto expected = problem.expected(true, 1.0, true);
+    Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true, problem.bias.data());
+    problem.expect(expected);
+    expected = problem.expected(false, 0.5, false);
+    Gemm<TypeParam>::multiply_serial(problem.a.read(), problem.b.read(), problem.c.view, false,
+                                     TypeParam(0.5));
+    problem.expect(expected);
+  }
+}
+
+TYPED_TEST(GemmKernel, GivesTheSameBitsForAnyNumberOfThreads) {
+  const int threads = omp_get_max_threads();
+  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}}) {
+    std::vector<std::vector<TypeParam>> results;
+    for (int count : {1, 2, 3, 7}) {
+      omp_set_num_threads(count);
+      Rng rng(6);
+      Problem<TypeParam> problem(m, n, k, Order::by_columns, Order::by_rows, rng);
+      Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, false);
+      results.push_back(problem.c.values);
+    }
+    omp_set_num_threads(threads);
+    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+  }
+}
+
+TYPED_TEST(GemmKernel, DoesNotReadWhatItOverwrites) {
+  Rng rng(7);
+  Problem<TypeParam> problem(50, 40, 300, Order::by_rows, Order::by_rows, rng);
+  const auto expected = problem.expected(false, 1.0, false);
+  for (Index row = 0; row < 50; ++row)
+    std::fill_n(problem.c.view.data + row * problem.c.view.row_stride, 40,
+                std::numeric_limits<TypeParam>::quiet_NaN());
+  Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, false);
+  problem.expect(expected);
+}
+
+TYPED_TEST(GemmKernel, PassesNotANumberOn) {
+  Rng rng(8);
+  Problem<TypeParam> problem(7, 20, 9, Order::by_rows, Order::by_rows, rng);
+  problem.a.view.data[2 * problem.a.view.row_stride + 4] = std::numeric_limits<TypeParam>::quiet_NaN();
+  Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, false);
+  for (Index row = 0; row < 7; ++row) {
+    for (Index column = 0; column < 20; ++column) EXPECT_EQ(std::isnan(problem.c.at(row, column)), row == 2);
+  }
+}
+
+}  // namespace
+}  // namespace exfusion::kernels
