@@ -19,12 +19,12 @@ void parallel_for(Index count, Index grain, const Body& body) {
   }
 }
 
-/// Sums `body(begin, end)` over ranges that cover [0, count). The ranges and the order of summation depend
-/// on `count` alone, so the result is the same to the bit for any number of threads.
+/// Sums `body(begin, end)` over ranges of at least `smallest_range` items that cover [0, count). The ranges
+/// and the order of summation depend on these two numbers alone, so the result is the same to the bit for any
+/// number of threads.
 template <class Body>
-double parallel_sum(Index count, const Body& body) {
+double parallel_sum(Index count, const Body& body, Index smallest_range = 4096) {
   constexpr Index most_ranges = 128;
-  constexpr Index smallest_range = 4096;
   const Index grain = std::max(smallest_range, (count + most_ranges - 1) / most_ranges);
   std::array<double, most_ranges> partial{};
   parallel_for(count, grain, [&](Index begin, Index end) {

@@ -61,6 +61,14 @@ class Shape {
     return result;
   }
 
+  /// The shape with one more axis at the end. Throws ShapeError when there are four already.
+  constexpr Shape with_appended(Index size) const {
+    if (rank_ == max_rank) throw ShapeError("shape", *this, " has no room for another axis");
+    Shape result = *this;
+    result.axes_[static_cast<std::size_t>(result.rank_++)] = size;
+    return result;
+  }
+
   constexpr bool operator==(const Shape& other) const = default;
 
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
