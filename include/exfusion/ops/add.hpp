@@ -1,0 +1,34 @@
+#pragma once
+
+#include <exfusion/autograd/context.hpp>
+#include <exfusion/kernels/add.hpp>
+
+namespace exfusion::ops {
+
+template <Scalar T>
+struct AddNode {
+  static constexpr std::string_view name = "add";
+  Tensor<T> a, b, y;
+
+  void backward() const {
+    for (const Tensor<T>* input : {&a, &b}) {
+      if (!input->requires_grad()) continue;
+      kernels::Add<T>::backward(y.grad().data(), input->open_gradient(), y.size());
+    }
+  }
+};
+
+/// y = a + b, element by element: a, b of the same shape to y of that shape. Throws ShapeError when the
+/// shapes differ.
+template <Scalar T>
+Tensor<T> add(const Context<T>& ctx, const Tensor<T>& a, const Tensor<T>& b) {
+  if (a.shape() != b.shape()) {
+    throw ShapeError("add", "a is ", a.shape(), " and b is ", b.shape(), ": they must have one shape");
+  }
+  Tensor<T> y = ctx.output(a.shape(), a, b);
+  kernels::Add<T>::forward(a.data(), b.data(), y.data(), y.size());
+  ctx.record(y, AddNode<T>{a, b, y});
+  return y;
+}
+
+}  // namespace exfusion::ops
