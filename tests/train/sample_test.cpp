@@ -1,0 +1,104 @@
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <exfusion/train/sample.hpp>
+
+namespace exfusion::train {
+namespace {
+
+constexpr std::array<float, 4> logits{0.0F, 2.0F, 1.0F, -1.0F};
+
+std::array<double, 4> frequencies(const SampleOptions& options) {
+  constexpr int draws = 20'000;
+  std::array<double, 4> counts{};
+  Rng rng(1);
+  for (int i = 0; i < draws; ++i) {
+    counts[static_cast<std::size_t>(sample_token<float>(logits, options, rng))] += 1.0 / draws;
+  }
+  return counts;
+}
+
+TEST(Sample, FollowsTheSoftmaxAtItsTemperature) {
+  for (const double temperature : {0.5, 1.0, 3.0}) {
+    const auto found = frequencies({.temperature = temperature});
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) / temperature);
+    for (std::size_t i = 0; i < 4; ++i) {
+      EXPECT_NEAR(found[i], std::exp(static_cast<double>(logits[i]) / temperature) / sum, 0.015);
+    }
+  }
+}
+
+TEST(Sample, TopKLeavesTheKLikeliest) {
+  const auto two = frequencies({.temperature = 1.0, .top_k = 2});
+  EXPECT_EQ(two[0], 0);
+  EXPECT_EQ(two[3], 0);
+  EXPECT_NEAR(two[1], 1 / (1 + std::exp(-1.0)), 0.015);
+  EXPECT_NEAR(frequencies({.temperature = 1.0, .top_k = 1})[1], 1.0, 1e-9);
+  EXPECT_EQ(frequencies({.temperature = 1.0, .top_k = 9}), frequencies({.temperature = 1.0}));
+}
+
+TEST(Sample, TemperatureZeroTakesTheLikeliest) {
+  Rng rng(1);
+  EXPECT_EQ(sample_token<float>(logits, {.temperature = 0}, rng), 1);
+  EXPECT_EQ(rng.state().counter, 0U) << "nothing is random";
+}
+
+TEST(Sample, ExtremeLogitsDoNotOverflow) {
+  Rng rng(1);
+  const std::array<float, 2> far{-3e38F, 3e38F};
+  EXPECT_EQ(sample_token<float>(far, {.temperature = 1e-3}, rng), 1);
+}
+
+TEST(Sample, RefusesOptionsAndLogitsThatMakeNoSense) {
+  Rng rng(1);
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW(sample_token<float>(logits, {.temperature = -1}, rng), ConfigError);
+  EXPECT_THROW(sample_token<float>(logits, {.temperature = nan}, rng), ConfigError);
+  EXPECT_THROW(sample_token<float>(logits, {.top_k = -1}, rng), ConfigError);
+  const std::array<float, 2> damaged{0.0F, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_THROW(sample_token<float>(damaged, {}, rng), Error);
+}
+
+/// Predicts the token after the last one it sees, modulo 5; notes how many it saw.
+struct CountingModel {
+  struct {
+    Index context = 3;
+  } config;
+  mutable std::vector<Index> lengths;
+
+  Tensor<float> last_logits(const Context<float>&, const IntTensor& tokens) const {
+    lengths.push_back(tokens.shape()[1]);
+    auto result = Tensor<float>::zeros({1, 5});
+    result.data()[(tokens.values().back() + 1) % 5] = 100;
+    return result;
+  }
+};
+
+TEST(Generate, ContinuesFromTheLastContextTokens) {
+  const CountingModel model;
+  Rng rng(1);
+  std::vector<std::int32_t> drawn;
+  generate(model, {0, 1}, 6, {}, rng, [&](std::int32_t token) {
+    drawn.push_back(token);
+    return true;
+  });
+  EXPECT_EQ(drawn, (std::vector<std::int32_t>{2, 3, 4, 0, 1, 2}));
+  EXPECT_EQ(model.lengths, (std::vector<Index>{2, 3, 3, 3, 3, 3}));
+}
+
+TEST(Generate, StopsWhenToldAndRefusesAnEmptyPrompt) {
+  const CountingModel model;
+  Rng rng(1);
+  int calls = 0;
+  generate(model, {0}, 6, {}, rng, [&](std::int32_t) { return ++calls < 2; });
+  EXPECT_EQ(calls, 2);
+  EXPECT_THROW(generate(model, {}, 6, {}, rng, [](std::int32_t) { return true; }), ConfigError);
+}
+
+}  // namespace
+}  // namespace exfusion::train
