@@ -9,6 +9,7 @@
 #include <exfusion/optim/adamw.hpp>
 
 #include "allocation_counter.hpp"
+#include "optim/naive_adamw.hpp"
 #include "optim/toy_model.hpp"
 
 namespace exfusion {
@@ -18,6 +19,7 @@ using testing::copy_gradient;
 using testing::dense_twin;
 using testing::fused_weights;
 using testing::granularities;
+using testing::NaiveAdamW;
 using testing::random_gradient;
 using testing::random_gradients;
 using testing::random_toy;
@@ -45,41 +47,6 @@ TEST(AdamW, FollowsPyTorchStepByStep) {
   EXPECT_LT(worst_torch_difference<float>(), 1e-6);
 }
 
-/// AdamW on every expert's own gradient a_i G, written out.
-struct NaiveExperts {
-  AdamWOptions options;
-  std::vector<double> p, m, v;
-  int t = 0;
-
-  NaiveExperts(const ExpertSlab<double>& slab, AdamWOptions options_)
-      : options(std::move(options_)),
-        p(slab.data(), slab.data() + slab.experts() * slab.row_size()),
-        m(p.size(), 0.0),
-        v(p.size(), 0.0) {}
-
-  void step(const ExpertSlab<double>& slab) {
-    ++t;
-    for (const FusionSpan& span : slab.spans()) {
-      for (Index i = 0; i < slab.experts(); ++i) {
-        const double a = slab.weights()[static_cast<std::size_t>(span.group * slab.experts() + i)];
-        for (Index j = span.begin; j < span.begin + span.size; ++j) {
-          step(static_cast<std::size_t>(i * slab.row_size() + j), a * slab.gradient()[j], std::abs(a),
-               span.decay);
-        }
-      }
-    }
-  }
-
-  void step(std::size_t k, double gradient, double eps_scale, bool decay) {
-    m[k] = options.beta1 * m[k] + (1 - options.beta1) * gradient;
-    v[k] = options.beta2 * v[k] + (1 - options.beta2) * gradient * gradient;
-    const double mean = m[k] / (1 - std::pow(options.beta1, t));
-    const double square = v[k] / (1 - std::pow(options.beta2, t));
-    if (decay) p[k] *= 1 - options.lr * options.weight_decay;
-    if (mean != 0) p[k] -= options.lr * mean / (std::sqrt(square) + eps_scale * options.eps);
-  }
-};
-
 // An eps as large as the gradients shows whether it is scaled.
 const AdamWOptions strong{.lr = 0.05, .beta1 = 0.8, .beta2 = 0.9, .eps = 0.1, .weight_decay = 0.2};
 
@@ -88,7 +55,7 @@ TEST(AdamW, UpdatesExpertsAsIfTheirGradientsHadBeenMaterialised) {
   for (FusionGranularity granularity : granularities) {
     const auto model = random_toy<double>(4, granularity, false, rng);
     AdamW<double> optimizer(model, strong);
-    NaiveExperts naive(model.experts, strong);
+    NaiveAdamW naive(model.experts, strong);
     for (int step = 0; step < 8; ++step) {
       random_weights(model.experts, rng);
       random_gradients(optimizer.parameters(), rng);
@@ -107,7 +74,7 @@ TEST(AdamW, OneSharedStateServesAllExpertsWithConstantWeights) {
     model.experts.weights()[1] = 0;
     model.experts.weights()[2] *= -1;
     AdamW<double> optimizer(model, strong);
-    NaiveExperts naive(model.experts, strong);
+    NaiveAdamW naive(model.experts, strong);
     for (int step = 0; step < 8; ++step) {
       random_gradients(optimizer.parameters(), rng);
       naive.step(model.experts);
