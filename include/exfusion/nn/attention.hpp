@@ -1,0 +1,42 @@
+#pragma once
+
+#include <exfusion/nn/linear.hpp>
+#include <exfusion/nn/module.hpp>
+#include <exfusion/ops/attention.hpp>
+
+namespace exfusion {
+
+/// Multi-head self-attention (arXiv 1706.03762) with biases, as in GPT-2 and ViT: qkv = Linear [3D, D], heads
+/// contiguous inside each of q, k and v; then projection = Linear [D, D].
+template <Scalar T>
+struct MultiHeadAttention {
+  Linear<T> qkv;
+  Linear<T> projection;
+  Index n_heads = 1;
+  bool causal = false;
+
+  MultiHeadAttention() = default;
+  /// Weights ~ N(0, std^2) and N(0, projection_std^2), biases 0. Throws ConfigError when the heads do not
+  /// divide d_model.
+  MultiHeadAttention(Index d_model, Index heads, bool is_causal, double std, double projection_std, Rng& rng)
+      : n_heads(heads), causal(is_causal) {
+    ops::check_heads(d_model, heads);
+    qkv = Linear<T>(d_model, 3 * d_model, std, rng);
+    projection = Linear<T>(d_model, d_model, projection_std, rng);
+  }
+
+  static void fields(auto& self, auto&& visit) {
+    visit("qkv", self.qkv);
+    visit("projection", self.projection);
+  }
+
+  /// x [B, T, D] to [B, T, D]. Throws ShapeError when x has another rank or width.
+  Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
+    if (x.shape().rank() != 3) {
+      throw ShapeError("attention", "x is ", x.shape(), ": it must be [B, T, D]");
+    }
+    return projection(ctx, ops::attention(ctx, qkv(ctx, x), n_heads, causal));
+  }
+};
+
+}  // namespace exfusion
