@@ -39,7 +39,10 @@ TEST(Cifar10, SaysWhatIsMissing) {
   const TemporaryFolder folder;
   const auto load = [&] { load_cifar10(folder.path()); };
   EXPECT_CONTAINS(message_of<IoError>([] { load_cifar10("/no/such/folder"); }),
-                  "/no/such/folder] is not a folder");
+                  "/no/such/folder] cannot be opened: No such file or directory");
+  EXPECT_CONTAINS(message_of<IoError>([&] { load_cifar10(folder.write("file", "")); }),
+                  "file] is not a folder");
+  EXPECT_THROW(load_cifar10(std::string(5000, 'x')), IoError);
   EXPECT_CONTAINS(message_of<IoError>(load), "has no data_batch_1.bin");
   folder.write("data_batch_2.bin", records(1));
   EXPECT_CONTAINS(message_of<IoError>(load), "has no test_batch.bin");

@@ -8,7 +8,7 @@
 
 #include <exfusion/data/image_loader.hpp>
 
-#include "data/count_allocations.hpp"
+#include "allocation_counter.hpp"
 #include "data/data_support.hpp"
 
 namespace exfusion::data {
@@ -176,10 +176,10 @@ TEST(ImageLoader, AllocatesNothingAfterTheFirstBatch) {
   ImageLoader<float> loader(images, bytes(2), {.batch = 16, .augmentation = {1, true}});
   const ImageBatches<float> batches(images, bytes(2), 16);
   loader.next();
-  const auto before = allocations();
+  const long before = testing::allocation_count;
   for (int step = 0; step < 20; ++step) loader.next();
   for (Index i = 0; i < batches.size(); ++i) batches[i];
-  EXPECT_EQ(allocations(), before);
+  EXPECT_EQ(testing::allocation_count, before);
 }
 
 TEST(ImageBatches, PassOverAllImagesInOrderUnchanged) {

@@ -164,7 +164,11 @@ TEST(Mnist, SplitsT10kWhenItIsAlone) {
 TEST(Mnist, SaysWhichFilesAreMissingOrDisagree) {
   const TemporaryFolder folder;
   const auto load = [&] { load_mnist(folder.path()); };
-  EXPECT_CONTAINS(message_of<IoError>([] { load_mnist("/no/such/folder"); }), "is not a folder");
+  EXPECT_CONTAINS(message_of<IoError>([] { load_mnist("/no/such/folder"); }),
+                  "/no/such/folder] cannot be opened: No such file or directory");
+  EXPECT_CONTAINS(message_of<IoError>([&] { load_mnist(folder.write("file", "")); }),
+                  "file] is not a folder");
+  EXPECT_THROW(load_mnist(std::string(5000, 'x')), IoError);
   EXPECT_CONTAINS(message_of<IoError>(load), "has no t10k-images-idx3-ubyte");
   folder.write("t10k-images-idx3-ubyte", idx_images(6));
   EXPECT_CONTAINS(message_of<IoError>(load), "has no t10k-labels-idx1-ubyte");

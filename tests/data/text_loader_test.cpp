@@ -7,7 +7,7 @@
 
 #include <exfusion/data/text_loader.hpp>
 
-#include "data/count_allocations.hpp"
+#include "allocation_counter.hpp"
 #include "data/data_support.hpp"
 
 namespace exfusion::data {
@@ -128,17 +128,17 @@ TEST(TextLoader, RefusesSizesThatCannotWork) {
   EXPECT_THROW(TextLoader(tokens, {.batch = 1, .context = 0}), ConfigError);
   EXPECT_THROW(TextBatches(tokens, 1, 8), ConfigError);
   EXPECT_THROW(TextBatches(tokens, 0, 4), ConfigError);
-  EXPECT_THROW(TextBatches({}, 1, 1), ConfigError);
+  EXPECT_THROW(TextBatches(std::span<const std::int32_t>(), 1, 1), ConfigError);
 }
 
 TEST(TextLoader, AllocatesNothingAfterConstruction) {
   const Tokens tokens = positions(100);
   TextLoader loader(tokens, {.batch = 4, .context = 8});
   const TextBatches batches(tokens, 5, 8);
-  const auto before = allocations();
+  const long before = testing::allocation_count;
   for (int step = 0; step < 20; ++step) loader.next();
   for (Index i = 0; i < batches.size(); ++i) batches[i];
-  EXPECT_EQ(allocations(), before);
+  EXPECT_EQ(testing::allocation_count, before);
 }
 
 TEST(TextBatches, PassOverAllWindowsInOrder) {

@@ -8,6 +8,7 @@
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/file.hpp>
+#include <exfusion/data/folder.hpp>
 #include <exfusion/data/image.hpp>
 
 namespace exfusion::data {
@@ -64,15 +65,15 @@ inline ImageDataset read_cifar_files(const std::vector<std::filesystem::path>& p
 /// when the folder or one of the parts is missing, FormatError when a file is empty, not a whole number of
 /// records, or has a label over 9.
 inline ImageSplit load_cifar10(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) throw IoError(folder.string(), "is not a folder");
+  detail::require_folder(folder);
   std::vector<std::filesystem::path> batches;
   for (int i = 1; i <= 5; ++i) {
     const auto path = folder / ("data_batch_" + std::to_string(i) + ".bin");
-    if (std::filesystem::exists(path)) batches.push_back(path);
+    if (detail::is_there(path)) batches.push_back(path);
   }
   if (batches.empty()) throw IoError(folder.string(), "has no data_batch_1.bin to data_batch_5.bin");
   const auto test = folder / "test_batch.bin";
-  if (!std::filesystem::exists(test)) throw IoError(folder.string(), "has no test_batch.bin");
+  if (!detail::is_there(test)) throw IoError(folder.string(), "has no test_batch.bin");
   ImageSplit split{.train = detail::read_cifar_files(batches),
                    .test = detail::read_cifar_files({test}),
                    .augmentation = {.crop_padding = 4, .horizontal_flip = true},

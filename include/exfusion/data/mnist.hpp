@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include <exfusion/data/folder.hpp>
 #include <exfusion/data/idx.hpp>
 #include <exfusion/data/image.hpp>
 
@@ -19,7 +20,7 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
   for (const char* end : {"", ".gz"}) {
     for (const char* joint : {"-", "."}) {
       auto path = folder / (stem + joint + kind + end);
-      if (std::filesystem::exists(path)) return path;
+      if (is_there(path)) return path;
     }
   }
   return {};
@@ -73,7 +74,7 @@ inline ImageSplit split_mnist(const ImageDataset& images) {
 /// others train; the description says so. Throws IoError when the folder or a file is missing, FormatError
 /// when a file is damaged or the files do not agree.
 inline ImageSplit load_mnist(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) throw IoError(folder.string(), "is not a folder");
+  detail::require_folder(folder);
   const bool has_train = detail::has_mnist_part(folder, "train");
   ImageDataset t10k = detail::read_mnist_part(folder, "t10k");
   ImageSplit split;

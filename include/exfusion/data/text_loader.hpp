@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/int_tensor.hpp>
@@ -57,6 +58,8 @@ class TextLoader {
         order_(windows(tokens, options), options.seed),
         batch_{IntTensor({options.batch, context_}), IntTensor({options.batch, context_})} {}
 
+  TextLoader(std::vector<std::int32_t>&&, const TextLoaderOptions&) = delete;
+
   /// The next batch, [B, T] each; valid until the next call, which reuses its memory.
   const TextBatch& next() {
     for (Index row = 0; row < batch_.tokens.shape()[0]; ++row) {
@@ -104,6 +107,8 @@ class TextBatches {
         windows_(detail::count_windows(tokens, batch, context)),
         full_{IntTensor({batch, context}), IntTensor({batch, context})},
         rest_{IntTensor({windows_ % batch, context}), IntTensor({windows_ % batch, context})} {}
+
+  TextBatches(std::vector<std::int32_t>&&, Index, Index) = delete;
 
   Index windows() const { return windows_; }
   /// Batches of one pass.
