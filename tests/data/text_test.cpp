@@ -103,6 +103,16 @@ TEST(VocabularyFile, RefusesEverythingElse) {
   EXPECT_THROW(load_vocabulary(folder.path() / "missing.json"), IoError);
 }
 
+TEST(VocabularyFile, RefusesAFileCutAtAnyByte) {
+  const TemporaryFolder folder;
+  save_vocabulary(CharTokenizer::from_text("ab\xC3\xA9\"\n"), folder.path() / "vocab.json");
+  const std::string whole = read_file(folder.path() / "vocab.json");
+  for (std::size_t size = 0; size < whole.find('}'); ++size) {
+    const auto path = folder.write("cut.json", std::string_view(whole).substr(0, size));
+    EXPECT_THROW(load_vocabulary(path), FormatError) << size << " bytes";
+  }
+}
+
 TEST(VocabularyFile, SurvivesDeepNesting) {
   const TemporaryFolder folder;
   EXPECT_THROW(load_vocabulary(folder.write("deep.json", std::string(1'000'000, '['))), FormatError);

@@ -13,7 +13,8 @@
 
 namespace exfusion::data {
 
-/// Decompresses a gzip file piece by piece, never more than it is asked for.
+/// Decompresses a gzip file piece by piece, never more than it is asked for. Needs zlib: programs link it
+/// (ZLIB::ZLIB in CMake).
 class GzipReader {
  public:
   /// Reads the compressed file. Throws IoError.

@@ -13,6 +13,7 @@
 namespace exfusion::data {
 
 /// Writes the vocabulary as a JSON object {"token": id}, the layout of vocab.json files. Throws IoError.
+/// Needs nlohmann-json.
 inline void save_vocabulary(const CharTokenizer& tokenizer, const std::filesystem::path& path) {
   nlohmann::ordered_json vocabulary = nlohmann::ordered_json::object();
   for (std::int32_t token = 0; token < tokenizer.vocab_size(); ++token) {
