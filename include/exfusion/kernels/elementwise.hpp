@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/core/tensor.hpp>
@@ -20,11 +21,12 @@ inline Index rows_grain(Index columns) {
 template <Scalar T, class Value>
 [[gnu::always_inline]] inline void write(GradientTarget<T> target, Index begin, Index end,
                                          const Value& value) {
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, `value` may call the standard library
   if (target.accumulate) {
-#pragma omp simd
+#pragma omp simd if (vectorised)
     for (Index i = begin; i < end; ++i) target.data[i] += value(i);
   } else {
-#pragma omp simd
+#pragma omp simd if (vectorised)
     for (Index i = begin; i < end; ++i) target.data[i] = value(i);
   }
 }

@@ -78,4 +78,10 @@ inline double fast_erf(double x) { return std::erf(x); }
   return x * p / q;
 }
 
+/// 1 / (1 + e^-x); NaN stays NaN.
+template <class T>
+[[gnu::always_inline]] inline T fast_sigmoid(T x) {
+  return 1 / (1 + fast_exp(-x));
+}
+
 }  // namespace exfusion::kernels
