@@ -97,7 +97,7 @@ TEST(Upcycle, RefusesNoExpertsAndWeightsThatAreNotOnePerExpert) {
   Rng rng(7);
   const auto dense = testing::tiny_model<float>(rng);
   const auto message = testing::message_of<ConfigError>([&] { upcycle(dense, {.experts = 0}, rng); });
-  EXPECT_EQ(message, "[experts] their number is 0: at least 1 is needed");
+  EXPECT_EQ(message, "[experts] their number is 0: it must be between 1 and 65536");
   EXPECT_THROW(upcycle(dense, StaticFusion<float>({.weights = {0.5, 0.5}}), {.experts = 3}, rng),
                ConfigError);
   EXPECT_THROW(upcycle(dense, MemoryBankFusion<float>({.value = BankValue::routed}), {}, rng), ConfigError);

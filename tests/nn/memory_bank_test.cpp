@@ -99,6 +99,7 @@ TEST(MemoryBank, RefusesOptionsOutOfRangeAndWeightsThatAreNotFinite) {
   EXPECT_THROW(MemoryBank<float>(2, {.beta = -0.1}), ConfigError);
   EXPECT_THROW(MemoryBank<float>(2, {.beta = std::numeric_limits<double>::quiet_NaN()}), ConfigError);
   EXPECT_THROW(MemoryBank<float>(2, {.window = 0}), ConfigError);
+  EXPECT_THROW(MemoryBank<float>(2, {.window = Index{1} << 40}), ConfigError);
   MemoryBank<float> bank(2, {});
   const auto bad = Tensor<float>::from({1, 2}, {0.5F, std::numeric_limits<float>::quiet_NaN()});
   const auto message = testing::message_of<Error>([&] { bank.observe(bad); });

@@ -36,7 +36,7 @@ class ExpertSlab {
   ExpertSlab() = default;
 
   /// E uninitialised experts. `constant_weights`: a never changes, so that optimizers keep one state for all
-  /// experts (exact, docs/method.md). Throws ConfigError when `experts` is not positive.
+  /// experts (exact, docs/method.md). Throws ConfigError when `experts` is not in [1, 65536].
   ExpertSlab(Index experts, std::vector<SlabSegment> segments, FusionGranularity granularity,
              bool constant_weights)
       : storage_(std::make_shared<Storage>(experts, std::move(segments), granularity, constant_weights)) {}
@@ -130,7 +130,10 @@ class ExpertSlab {
   struct Storage {
     Storage(Index experts_, std::vector<SlabSegment> segments_, FusionGranularity granularity, bool constant)
         : experts(experts_), constant_weights(constant), segments(std::move(segments_)) {
-      if (experts < 1) throw ConfigError("experts", "their number is ", experts, ": at least 1 is needed");
+      constexpr Index most = Index{1} << 16;
+      if (experts < 1 || experts > most) {
+        throw ConfigError("experts", "their number is ", experts, ": it must be between 1 and ", most);
+      }
       place_segments();
       make_spans(granularity);
       rows = Buffer<T>::zeros(experts * row_size);

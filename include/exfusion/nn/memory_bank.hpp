@@ -27,14 +27,15 @@ class MemoryBank : public StepState<T> {
  public:
   MemoryBank() = default;
 
-  /// Throws ConfigError when `experts` or the window is not positive, or beta not in [0, 1).
+  /// Throws ConfigError when `experts` is not positive, beta not in [0, 1) or the window not in [1, 2^20].
   MemoryBank(Index experts, const MemoryBankOptions& options) : options_(options), experts_(experts) {
     if (experts < 1) throw ConfigError("memory_bank", "experts is ", experts, ": at least 1 is needed");
     if (!(options.beta >= 0 && options.beta < 1)) {
       throw ConfigError("memory_bank", "beta is ", options.beta, ": it must be in [0, 1)");
     }
-    if (options.window < 1) {
-      throw ConfigError("memory_bank", "window is ", options.window, ": it must be at least 1");
+    if (options.window < 1 || options.window > longest_window) {
+      throw ConfigError("memory_bank", "window is ", options.window, ": it must be between 1 and ",
+                        longest_window);
     }
     values_.assign(static_cast<std::size_t>(experts + 2 + window() * experts), T{0});
     std::ranges::fill(bank(), T{1} / static_cast<T>(experts));
@@ -77,6 +78,7 @@ class MemoryBank : public StepState<T> {
 
  private:
   static constexpr T most_steps = T{1 << 24};  // float counts no further
+  static constexpr Index longest_window = Index{1} << 20;
 
   Index window() const { return options_.memory == BankMemory::window ? options_.window : 0; }
   std::span<T> bank() { return std::span<T>(values_).first(static_cast<std::size_t>(experts_)); }
