@@ -11,7 +11,7 @@ static_assert(!Ffn<Parameter<float>, float>);
 
 TEST(FeedForward, GradientMatchesDifferencesForEveryActivationAndOddSizes) {
   Rng rng(1);
-  for (Activation activation : {Activation::gelu_tanh, Activation::gelu_erf}) {
+  for (Activation activation : {Activation::gelu_tanh, Activation::gelu_erf, Activation::swiglu}) {
     for (Index size : {1, 3, 7, 17}) {
       const FeedForward<double> ffn({size, 2 * size + 1, activation, 0.5, 0.5}, rng);
       const auto x = Parameter<double>::normal({2, 3, size}, 1.0, rng);

@@ -4,9 +4,7 @@
 
 #include <exfusion/nn/linear.hpp>
 #include <exfusion/ops/gelu.hpp>
-#if __has_include(<exfusion/ops/swiglu.hpp>)
 #include <exfusion/ops/swiglu.hpp>
-#endif
 
 namespace exfusion {
 
@@ -44,11 +42,7 @@ Tensor<T> feed_forward(const Context<T>& ctx, const Tensor<T>& x, const FeedForw
                        Activation activation) {
   Tensor<T> hidden = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
   if (activation == Activation::swiglu) {
-#if __has_include(<exfusion/ops/swiglu.hpp>)
     hidden = ops::swiglu(ctx, ops::linear(ctx, x, weights.gate_weight, weights.gate_bias), hidden);
-#else
-    throw ConfigError("feed_forward", "swiglu is not available");
-#endif
   } else {
     const bool exact = activation == Activation::gelu_erf;
     hidden = ops::gelu(ctx, hidden, exact ? GeluForm::erf : GeluForm::tanh);
