@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
@@ -14,21 +15,21 @@ namespace exfusion::kernels::detail {
 template <Scalar T, class Tile>
 struct GemmGrid {
   static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
-                       const GemmEpilogue<T>& epilogue) {
+                       GemmEpilogue<T> epilogue) {
     const GemmGrid grid(c.rows, c.columns);
     const Index parts = grid.parts(b.rows);
     if (parts > 1 && epilogue.bias == nullptr) {
       grid.multiply_in_parts(a, b, c, epilogue, parts);
     } else {
-      parallel_for(grid.tiles(), 1, [&](Index tile, Index) { grid.multiply_tile(a, b, c, epilogue, tile); });
+      grid.multiply_in_order(a, b, c, epilogue);
     }
   }
 
  private:
-  static constexpr Index wanted_tiles = 32;  // enough that the slowest thread does not wait for the others
-  static constexpr Index largest_rows = 192, smallest_rows = 48;
-  static constexpr Index largest_columns = 512, smallest_columns = 64;
-  static constexpr Index smallest_depth = 512;  // of a part, where the inner dimension is cut too
+  static constexpr Index wanted_tiles = 16;  // enough that the slowest thread does not wait for the others
+  static constexpr Index largest_rows = 192, smallest_rows = 96, row_step = 12;
+  static constexpr Index largest_columns = 512, smallest_columns = 128, column_step = 32;
+  static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
   static constexpr Index most_parts = 8;
   static constexpr Index scratch_size = (256 << 10) / static_cast<Index>(sizeof(T));
 
@@ -37,6 +38,14 @@ struct GemmGrid {
       const bool cut_columns = tile_columns >= tile_rows && tile_columns > smallest_columns;
       (cut_columns || tile_rows == smallest_rows ? tile_columns : tile_rows) /= 2;
     }
+    tile_rows = evened(rows, tile_rows, row_step);
+    tile_columns = evened(columns, tile_columns, column_step);
+  }
+
+  // The tile size, a multiple of `step`, that cuts `size` into as many tiles as `tile` does, but equal ones.
+  static Index evened(Index size, Index tile, Index step) {
+    const Index tiles = std::max<Index>(count(size, tile), 1);
+    return std::max<Index>(count(size, tiles * step), 1) * step;
   }
 
   static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
@@ -46,8 +55,21 @@ struct GemmGrid {
   // fit into scratch memory.
   Index parts(Index depth) const {
     const Index room = rows * columns == 0 ? 1 : 1 + scratch_size / (rows * columns);
-    return std::min(
-        {most_parts, room, depth / smallest_depth, count(wanted_tiles, std::max<Index>(tiles(), 1))});
+    return std::min({most_parts, room, depth / stretch, count(wanted_tiles, std::max<Index>(tiles(), 1))});
+  }
+
+  // All tiles of C take part in one stretch of the inner dimension before the next one begins.
+  void multiply_in_order(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+                         GemmEpilogue<T> epilogue) const {
+    const T* bias = std::exchange(epilogue.bias, nullptr);
+    for (Index k = 0; k == 0 || k < b.rows; k += stretch) {
+      const Index depth = std::min(stretch, b.rows - k);
+      if (k + stretch >= b.rows) epilogue.bias = bias;
+      parallel_for(tiles(), 1, [&](Index tile, Index) {
+        multiply_tile(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, epilogue, tile);
+      });
+      epilogue.accumulate = true;
+    }
   }
 
   void multiply_tile(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, GemmEpilogue<T> epilogue,

@@ -33,19 +33,39 @@ struct GemmMicroKernel {
   using Vector = typename S::Vector;
   using Sums = Vector[Block::rows][Block::vectors];
 
-  /// `rows` and `columns` of the result exist in memory; the operands are padded to full blocks.
+  /// C has at most a full block's rows and columns; A and B are padded to full ones.
   static void run(Index depth, const T* a, const T* b, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
-    for (Index row = 0; row < c.rows; ++row) __builtin_prefetch(c.data + row * c.row_stride, 1);
-    Sums sums = {};
-    accumulate(depth, a, b, sums);
     if (c.rows == Block::rows && c.columns == Block::columns) {
-      store(sums, c.data, c.row_stride, epilogue);
+      run_full(depth, a, b, c.data, c.row_stride, epilogue);
     } else {
-      store_part(sums, c, epilogue);
+      run_part(depth, a, b, c, epilogue);
     }
   }
 
  private:
+  static void run_full(Index depth, const T* a, const T* b, T* c, Index row_stride,
+                       const GemmEpilogue<T>& epilogue) {
+    for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
+    Sums sums = {};
+    accumulate(depth, a, b, sums);
+    store(sums, c, row_stride, epilogue);
+  }
+
+  // At the right and lower edge of C: the same through a full block on the stack.
+  static void run_part(Index depth, const T* a, const T* b, MatrixView<T> c, GemmEpilogue<T> epilogue) {
+    alignas(64) std::array<T, Block::rows * Block::columns> block{};
+    alignas(64) std::array<T, Block::columns> bias{};
+    if (epilogue.bias != nullptr) {
+      std::copy_n(epilogue.bias, c.columns, bias.data());
+      epilogue.bias = bias.data();
+    }
+    for (Index row = 0; row < c.rows && epilogue.accumulate; ++row)
+      std::copy_n(c.data + row * c.row_stride, c.columns, block.data() + row * Block::columns);
+    run_full(depth, a, b, block.data(), Block::columns, epilogue);
+    for (Index row = 0; row < c.rows; ++row)
+      std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
+  }
+
   [[gnu::always_inline]] static void accumulate(Index depth, const T* a, const T* b, Sums& sums) {
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
@@ -93,24 +113,6 @@ struct GemmMicroKernel {
         S::store(value, to);
       }
     }
-  }
-
-  // At the right and lower edge: the same through a full block on the stack.
-  static void store_part(const Sums& sums, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
-    alignas(64) std::array<T, Block::rows * Block::columns> block{};
-    alignas(64) std::array<T, Block::columns> bias{};
-    GemmEpilogue<T> full = epilogue;
-    if (epilogue.bias != nullptr) {
-      std::copy_n(epilogue.bias, c.columns, bias.data());
-      full.bias = bias.data();
-    }
-    if (epilogue.accumulate) {
-      for (Index row = 0; row < c.rows; ++row)
-        std::copy_n(c.data + row * c.row_stride, c.columns, block.data() + row * Block::columns);
-    }
-    store(sums, block.data(), Block::columns, full);
-    for (Index row = 0; row < c.rows; ++row)
-      std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
   }
 };
 

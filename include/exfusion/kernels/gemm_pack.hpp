@@ -43,12 +43,19 @@ struct GemmPack {
     }
   }
 
-  /// A panel of up to `Block::columns` columns of B, padded with zeros: row k starts at k * columns.
+  /// Columns of B in panels of `Block::columns`, padded with zeros: row k of panel p starts at
+  /// p * b_panel + k * columns.
   static void b(MatrixView<const T> b, T* packed) {
+    const Index full_columns = b.columns / Block::columns * Block::columns;
+    const auto full = b.block(0, 0, b.rows, full_columns);
     if (b.column_stride == 1) {
-      b_by_rows(b, packed);
+      b_by_rows(full, packed);
     } else {
-      b_by_columns(b, packed);
+      b_by_columns(full, packed);
+    }
+    if (full_columns < b.columns) {
+      b_rest(b.block(0, full_columns, b.rows, b.columns - full_columns),
+             packed + full_columns / Block::columns * b_panel);
     }
   }
 
@@ -63,28 +70,36 @@ struct GemmPack {
   }
 
   static void b_by_rows(MatrixView<const T> b, T* packed) {
-    const T* from = b.data;
-    if (b.columns == Block::columns) {
-      for (Index k = 0; k < b.rows; ++k, from += b.row_stride, packed += Block::columns)
-        copy_fixed<Block::columns>(from, packed);
-    } else {
-      for (Index k = 0; k < b.rows; ++k, from += b.row_stride, packed += Block::columns)
-        copy_padded(from, b.columns, Block::columns, packed);
+    for (Index k = 0; k < b.rows; ++k, packed += Block::columns) {
+      const T* from = b.data + k * b.row_stride;
+      T* to = packed;
+      for (Index column = 0; column < b.columns; column += Block::columns, to += b_panel) {
+        __builtin_prefetch(from + column + 8 * b.row_stride);
+        copy_fixed<Block::columns>(from + column, to);
+      }
     }
   }
 
   static void b_by_columns(MatrixView<const T> b, T* packed) {
-    const Index full_depth = b.columns == Block::columns ? b.rows / S::lanes * S::lanes : 0;
-    for (Index k = 0; k < full_depth; k += S::lanes) {
-      for (int v = 0; v < Block::vectors; ++v) {
-        transpose_block(b.data + k + v * S::lanes * b.column_stride, b.column_stride,
-                        packed + k * Block::columns + v * S::lanes);
+    const Index full_depth = b.rows / S::lanes * S::lanes;
+    for (Index column = 0; column < b.columns; column += S::lanes) {
+      const T* from = b.data + column * b.column_stride;
+      T* to = packed + column / Block::columns * b_panel + column % Block::columns;
+      for (Index k = 0; k < full_depth; k += S::lanes)
+        transpose_block(from + k, b.column_stride, to + k * Block::columns);
+      for (Index k = full_depth; k < b.rows; ++k) {
+        for (Index lane = 0; lane < S::lanes; ++lane)
+          to[k * Block::columns + lane] = from[k + lane * b.column_stride];
       }
     }
-    for (Index k = full_depth; k < b.rows; ++k) {
-      T* to = packed + k * Block::columns;
-      for (Index column = 0; column < b.columns; ++column) to[column] = b.data[k + column * b.column_stride];
-      std::fill(to + b.columns, to + Block::columns, T{0});
+  }
+
+  // The last, incomplete panel.
+  static void b_rest(MatrixView<const T> b, T* packed) {
+    for (Index k = 0; k < b.rows; ++k, packed += Block::columns) {
+      for (Index column = 0; column < b.columns; ++column)
+        packed[column] = b.data[k * b.row_stride + column * b.column_stride];
+      std::fill(packed + b.columns, packed + Block::columns, T{0});
     }
   }
 

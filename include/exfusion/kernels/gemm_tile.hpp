@@ -20,6 +20,8 @@ struct BlockedTile {
   /// Rows of a packed block of A: 192 KiB.
   static constexpr int panels = 768 / static_cast<int>(sizeof(T)) / Block::rows;
   static constexpr int most_rows = panels * Block::rows;
+  /// Panels of B that are packed together, so that whole stretches of its rows are read at a time.
+  static constexpr int b_panels = 4;
 
   /// C = scale * A B (+ C) (+ bias), any sizes. Depends on nothing but its operands.
   static void run(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
@@ -55,14 +57,18 @@ struct BlockedTile {
   template <int row_step, int depth_step>
   static void columns(const T* packed_a, MatrixView<const T> b, MatrixView<T> c, GemmEpilogue<T> epilogue) {
     using MicroKernel = GemmMicroKernel<T, Bytes, row_step, depth_step>;
-    alignas(64) std::array<T, Pack::b_panel> packed_b;
+    alignas(64) std::array<T, b_panels * Pack::b_panel> packed_b;
+    constexpr Index group = b_panels * Block::columns;
     for (Index column = 0; column < c.columns; column += Block::columns) {
+      if (column % group == 0) {
+        Pack::b(b.block(0, column, b.rows, std::min(group, c.columns - column)), packed_b.data());
+      }
+      const T* panel_of_b = packed_b.data() + column % group / Block::columns * Pack::b_panel;
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
-      Pack::b(b.block(0, column, b.rows, columns), packed_b.data());
-      const T* panel = packed_a;
-      for (Index row = 0; row < c.rows; row += Block::rows, panel += Pack::a_panel) {
+      const T* panel_of_a = packed_a;
+      for (Index row = 0; row < c.rows; row += Block::rows, panel_of_a += Pack::a_panel) {
         const Index rows = std::min<Index>(Block::rows, c.rows - row);
-        MicroKernel::run(b.rows, panel, packed_b.data(), c.block(row, column, rows, columns), epilogue);
+        MicroKernel::run(b.rows, panel_of_a, panel_of_b, c.block(row, column, rows, columns), epilogue);
       }
       if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
     }
