@@ -6,8 +6,7 @@
 #include <cstdint>
 #include <numbers>
 #include <sstream>
-#include <string>
-#include <vector>
+#include <utility>
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/parallel.hpp>
@@ -109,8 +108,19 @@ inline Colour random_colour(Rng& rng) {
   return colour;
 }
 
-inline double colour_distance(const Colour& a, const Colour& b) {
-  return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
+inline double brightness(const Colour& colour) { return (colour[0] + colour[1] + colour[2]) / 3; }
+
+/// Draws the colours of the shape and of its background. The shape is always the brighter one: which side of
+/// an edge is inside would otherwise be most of what a model has to learn.
+inline void choose_colours(ShapeScene& scene, Rng& rng) {
+  do {
+    scene.background = random_colour(rng);
+    scene.colour = random_colour(rng);
+    if (brightness(scene.colour) < brightness(scene.background)) std::swap(scene.colour, scene.background);
+  } while (brightness(scene.colour) - brightness(scene.background) < 65);
+  for (double& value : scene.gradient) value = uniform(rng, -40, 40);
+  scene.gradient_angle = uniform(rng, 0, 2 * std::numbers::pi);
+  scene.noise = uniform(rng, 3, 16);
 }
 
 /// Stripes keep near their own direction, so that rotation never turns one class into another.
@@ -139,13 +149,7 @@ inline ShapeScene random_scene(ShapeClass shape, Rng& rng) {
   scene.phase = {uniform(rng, 0, scene.period), uniform(rng, 0, scene.period)};
   const double margin = 0.85 * scene.radius, size = static_cast<double>(shape_image_size);
   scene.centre = {uniform(rng, margin, size - margin), uniform(rng, margin, size - margin)};
-  scene.background = random_colour(rng);
-  for (double& value : scene.gradient) value = uniform(rng, -50, 50);
-  scene.gradient_angle = uniform(rng, 0, 2 * std::numbers::pi);
-  do {
-    scene.colour = random_colour(rng);
-  } while (colour_distance(scene.colour, scene.background) < 110);
-  scene.noise = uniform(rng, 3, 20);
+  choose_colours(scene, rng);
   return scene;
 }
 
@@ -182,8 +186,8 @@ inline void render_scene(const ShapeScene& scene, Rng& rng, std::uint8_t* pixels
 }  // namespace detail
 
 /// `count` images [3, 32, 32] in ten classes of shapes and patterns of random place, size, direction and
-/// colours on a sloping, noisy background; classes take turns. Image i depends on (seed, i) alone. Throws
-/// ConfigError when `count` is not positive.
+/// colours, brighter than their sloping, noisy background; classes take turns. Image i depends on (seed, i)
+/// alone. Throws ConfigError when `count` is not positive.
 inline ImageDataset make_shapes(Index count, std::uint64_t seed) {
   if (count < 1) throw ConfigError("shapes", "the count is ", count, ": it must be at least 1");
   ImageDataset images{3, detail::shape_image_size, detail::shape_image_size, {}, {}, {}};
