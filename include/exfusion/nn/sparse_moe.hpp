@@ -47,7 +47,8 @@ struct SparseMoE {
   /// E < 1, or k is not in [1, E].
   SparseMoE(const FeedForwardConfig& config, const SparseMoEOptions& options, Rng& rng)
       : SparseMoE(FeedForward<T>(config, rng), options, rng) {
-    for (const Stack* stack : {&gate, &up}) rng.fill_normal(stack->weight.values(), 0.0, config.init_std);
+    if (has_gate()) rng.fill_normal(gate.weight.values(), 0.0, config.init_std);
+    rng.fill_normal(up.weight.values(), 0.0, config.init_std);
     rng.fill_normal(down.weight.values(), 0.0, config.down_init_std);
   }
 
