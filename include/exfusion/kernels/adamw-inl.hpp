@@ -36,7 +36,7 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, T* m, T* v, Index size, cons
 template <Scalar T>
 void AdamW<T>::update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* m, T* v,
                               Index size, const AdamWStep<T>& step) {
-  constexpr Index block = 1024;  // the common change stays in the first-level cache
+  constexpr Index block = 128;  // small, so that the fetching of all rows overlaps
   const AdamWStep<T> s = step;
   std::array<T, block> storage;
   T* change = storage.data();

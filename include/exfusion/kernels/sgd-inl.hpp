@@ -37,7 +37,7 @@ void Sgd<T>::update_expert(T* p, const T* g, T a, T* buffer, Index size, const S
 template <Scalar T>
 void Sgd<T>::update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* buffer, Index size,
                             const SgdStep<T>& step) {
-  constexpr Index block = 1024;  // the common change stays in the first-level cache
+  constexpr Index block = 128;  // small, so that the fetching of all rows overlaps
   const SgdStep<T> s = step;
   const T from_gradient = s.nesterov ? s.rate : T{0};
   const T from_buffer = s.nesterov ? s.rate * s.momentum : s.rate;
