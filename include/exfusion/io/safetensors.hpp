@@ -26,6 +26,7 @@ class SafetensorsReader {
     for (std::size_t i = 0; i < header_.tensors.size(); ++i) index_[header_.tensors[i].name] = i;
   }
 
+  const std::string& path() const { return path_; }
   /// All tensors in the order of their data.
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }

@@ -1,0 +1,145 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <exfusion/io/hugging_face.hpp>
+#include <exfusion/models/gpt.hpp>
+
+namespace exfusion::io {
+
+namespace detail {
+
+/// The model's tensors under the names of Hugging Face's GPT2LMHeadModel; `prefix` is "transformer." or
+/// nothing.
+template <Scalar T>
+std::vector<LayoutTensor<T>> gpt2_layout(const Gpt<T>& model, const std::string& prefix) {
+  std::vector<LayoutTensor<T>> list{{prefix + "wte.weight", model.wte}, {prefix + "wpe.weight", model.wpe}};
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    const auto& block = model.blocks[i];
+    const std::string name = prefix + "h." + std::to_string(i);
+    append_layer(list, name + ".ln_1", block.norm1);
+    append_layer(list, name + ".attn.c_attn", block.attention.qkv, true);
+    append_layer(list, name + ".attn.c_proj", block.attention.projection, true);
+    append_layer(list, name + ".ln_2", block.norm2);
+    append_layer(list, name + ".mlp.c_fc", block.ffn.up, true);
+    append_layer(list, name + ".mlp.c_proj", block.ffn.down, true);
+  }
+  append_layer(list, prefix + "ln_f", model.norm);
+  return list;
+}
+
+inline GptConfig read_gpt2_config(const JsonConfig& json) {
+  json.require("model_type", "gpt2");
+  json.require("scale_attn_weights", true);
+  json.require("scale_attn_by_inverse_layer_idx", false);
+  json.require("reorder_and_upcast_attn", false);
+  json.require("tie_word_embeddings", true);
+  json.require("add_cross_attention", false);
+  GptConfig config{
+      .vocab_size = json.get<Index>("vocab_size"),
+      .context = json.get<Index>(json.has("n_ctx") && !json.has("n_positions") ? "n_ctx" : "n_positions"),
+      .layers = json.get<Index>("n_layer"),
+      .heads = json.get<Index>("n_head"),
+      .d_model = json.get<Index>("n_embd"),
+      .d_ff = json.get<Index>("n_inner", 0),
+      .dropout = json.get<double>("resid_pdrop", 0.1),
+      .layer_norm_eps = json.get<double>("layer_norm_epsilon", 1e-5)};
+  const std::string activation = json.get<std::string>("activation_function", "gelu_new");
+  if (activation == "gelu") {
+    config.activation = Activation::gelu_erf;
+  } else if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {
+    json.unsupported("activation_function", "gelu_new, gelu_pytorch_tanh and gelu are supported");
+  }
+  return checked(config);
+}
+
+inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_view dtype) {
+  return {{"architectures", {"GPT2LMHeadModel"}},
+          {"model_type", "gpt2"},
+          {"vocab_size", config.vocab_size},
+          {"n_positions", config.context},
+          {"n_embd", config.d_model},
+          {"n_layer", config.layers},
+          {"n_head", config.heads},
+          {"n_inner", config.hidden()},
+          {"activation_function", config.activation == Activation::gelu_erf ? "gelu" : "gelu_new"},
+          {"layer_norm_epsilon", config.layer_norm_eps},
+          {"embd_pdrop", config.dropout},
+          {"attn_pdrop", 0.0},
+          {"resid_pdrop", config.dropout},
+          {"scale_attn_weights", true},
+          {"scale_attn_by_inverse_layer_idx", false},
+          {"reorder_and_upcast_attn", false},
+          {"tie_word_embeddings", true},
+          {"bos_token_id", nullptr},
+          {"eos_token_id", nullptr},
+          {"torch_dtype", dtype}};
+}
+
+/// Whether a tensor is one that old checkpoints carry and nobody needs: a layer's causal mask.
+inline bool is_causal_mask(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+}
+
+/// Throws FormatError when the sizes of `config` are not those of the file, so that a model is made only from
+/// sizes that a file of real tensors bears out.
+inline void check_gpt2_shapes(const SafetensorsReader& reader, const GptConfig& config,
+                              const std::string& prefix) {
+  require_shape(reader, prefix + "wte.weight", {config.vocab_size, config.d_model});
+  require_shape(reader, prefix + "wpe.weight", {config.context, config.d_model});
+  for (Index i = 0; i < config.layers; ++i) {
+    const std::string name = prefix + "h." + std::to_string(i);
+    require_shape(reader, name + ".attn.c_attn.weight", {config.d_model, 3 * config.d_model});
+    require_shape(reader, name + ".mlp.c_fc.weight", {config.d_model, config.hidden()});
+  }
+}
+
+/// Throws FormatError when the file has an output layer of its own, different from the token embedding.
+template <Scalar T>
+void check_tied_head(const SafetensorsReader& reader, const Gpt<T>& model) {
+  if (!reader.contains("lm_head.weight")) return;
+  require_shape(reader, "lm_head.weight", model.wte.shape());
+  if (std::ranges::equal(reader.read<T>("lm_head.weight").values(), model.wte.values())) return;
+  throw FormatError(reader.path(), "lm_head.weight differs from wte.weight: only tied weights are supported");
+}
+
+}  // namespace detail
+
+/// Writes a dense GPT into `folder` (made if missing) as Hugging Face's GPT-2: model.safetensors, then
+/// config.json, each whole or not at all. A model of floats is stored as F32, one of doubles as F64. Throws
+/// ConfigError when the layout cannot hold the model (a gated feed-forward network), IoError.
+template <Scalar T>
+void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder) {
+  const GptConfig& config = model.config;
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    detail::check_exportable("save_gpt2", model.blocks[i].ffn, config.activation, config.hidden(),
+                             static_cast<Index>(i));
+  }
+  save_hugging_face(folder, detail::gpt2_layout(model, "transformer."),
+                    detail::gpt2_config(config, std::same_as<T, float> ? "float32" : "float64"));
+}
+
+/// Reads a Hugging Face GPT-2 from `folder`; its names may be bare or begin with "transformer.". `dropout`
+/// becomes resid_pdrop; attn_pdrop has no counterpart. Throws IoError, FormatError when a file is damaged or
+/// the two disagree, ConfigError when config.json asks for something that is not supported.
+template <Scalar T>
+Gpt<T> load_gpt2(const std::filesystem::path& folder) {
+  const GptConfig config = detail::read_gpt2_config(JsonConfig(folder / "config.json"));
+  const SafetensorsReader reader(folder / "model.safetensors");
+  const std::string prefix = reader.contains("transformer.wte.weight") ? "transformer." : "";
+  detail::check_gpt2_shapes(reader, config, prefix);
+  Rng rng;
+  Gpt<T> model(config, rng);
+  const auto layout = detail::gpt2_layout(model, prefix);
+  refuse_unknown_tensors(reader, layout, [](std::string_view name) {
+    return name == "lm_head.weight" || detail::is_causal_mask(name);
+  });
+  load_tensors(reader, layout);
+  detail::check_tied_head(reader, model);
+  return model;
+}
+
+}  // namespace exfusion::io
