@@ -28,6 +28,7 @@
 #include <exfusion/ops/cross_entropy.hpp>
 #include <exfusion/optim/adamw.hpp>
 #include <exfusion/optim/clip.hpp>
+#include <exfusion/optim/ema.hpp>
 #include <exfusion/optim/schedule.hpp>
 #include <exfusion/optim/sgd.hpp>
 #include <exfusion/version.hpp>
