@@ -13,10 +13,11 @@ TEST(Attention, GradientMatchesDifferencesForOddSizes) {
   Rng rng(1);
   for (bool causal : {false, true}) {
     for (Index tokens : {1, 3, 7, 17}) {
-      for (auto [heads, d_head] : {std::pair{1, 1}, {3, 1}, {1, 7}, {2, 3}}) {
+      for (const auto& [heads, d_head] : {std::pair{1, 1}, {3, 1}, {1, 7}, {2, 3}}) {
+        const Index n_heads = heads;
         const auto qkv = Parameter<double>::normal({2, tokens, 3 * heads * d_head}, 1.0, rng);
         const auto result = testing::grad_check(
-            [&](const Context<double>& ctx) { return attention(ctx, qkv, heads, causal); }, {qkv});
+            [&](const Context<double>& ctx) { return attention(ctx, qkv, n_heads, causal); }, {qkv});
         EXPECT_TRUE(result) << result;
       }
     }

@@ -108,10 +108,9 @@ class AttentionForwardBlock {
 
   /// Writes the block's rows of y [T, d_head] and log_sum_exp [T] (may be null).
   void run(HeadMatrix<T> y, T* log_sum_exp) {
-    pack_rows(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), out_, blocks_.queries,
-              blocks_.width);
-    transpose_rows(out_, blocks_.queries, blocks_.width, queries_t_, blocks_.queries);
-    std::fill_n(out_, blocks_.queries * blocks_.width, T{0});
+    const Index padded = Blocks::round_up(queries_, Product::panel);
+    pack_rows(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), out_, padded, blocks_.width);
+    transpose_rows(out_, padded, blocks_.width, queries_t_, blocks_.queries);
     std::fill_n(maximum_, blocks_.queries, -std::numeric_limits<T>::infinity());
     std::fill_n(sum_, blocks_.queries, T{0});
     const Index last_key = sizes_.causal ? first_query_ + queries_ : sizes_.tokens;
@@ -126,14 +125,21 @@ class AttentionForwardBlock {
 
  private:
   void add_keys(const AttentionMask& mask) {
-    pack_rows(head_.keys, mask.first_key, mask.keys, T{1}, keys_, blocks_.keys, blocks_.width);
+    const Index padded = Blocks::round_up(mask.keys, Product::tile_rows);
+    pack_rows(head_.keys, mask.first_key, mask.keys, T{1}, keys_, padded, blocks_.width);
     pack_rows(head_.values, mask.first_key, mask.keys, T{1}, values_, mask.keys, blocks_.width);
     multiply_scores(keys_, queries_t_, scores_, blocks_, mask, sizes_.d_head);
     for (Index column = 0; column < queries_; column += Product::panel) softmax(mask, column);
+    const bool is_first = mask.first_key == 0;
+    if (!is_first) rescale_output();
+    multiply_by_keys(scores_, values_, out_, blocks_, mask, !is_first);
+  }
+
+  void rescale_output() {
     for (Index q = 0; q < queries_; ++q) {
-      for (Index c = 0; c < blocks_.width; ++c) out_[q * blocks_.width + c] *= keep_[q];
+      T* row = out_ + q * blocks_.width;
+      for (Index c = 0; c < blocks_.width; ++c) row[c] *= keep_[q];
     }
-    multiply_by_keys(scores_, values_, out_, blocks_, mask, true);
   }
 
   // Online softmax of one panel of queries (arXiv 2307.08691, algorithm 1): scores become exponentials
@@ -226,11 +232,11 @@ class AttentionBackwardHead {
  private:
   void load_queries(HeadMatrix<const T> y, HeadMatrix<const T> dy, const T* log_sum_exp, Index first,
                     Index count) {
-    pack_rows(head_.queries, first, count, scale_, queries_, blocks_.queries, blocks_.width);
-    pack_rows(dy, first, count, T{1}, dy_, blocks_.queries, blocks_.width);
-    transpose_rows(queries_, blocks_.queries, blocks_.width, queries_t_, blocks_.queries);
-    transpose_rows(dy_, blocks_.queries, blocks_.width, dy_t_, blocks_.queries);
-    std::fill_n(d_queries_, blocks_.queries * blocks_.width, T{0});
+    const Index padded = Blocks::round_up(count, Product::panel);
+    pack_rows(head_.queries, first, count, scale_, queries_, padded, blocks_.width);
+    pack_rows(dy, first, count, T{1}, dy_, padded, blocks_.width);
+    transpose_rows(queries_, padded, blocks_.width, queries_t_, blocks_.queries);
+    transpose_rows(dy_, padded, blocks_.width, dy_t_, blocks_.queries);
     std::fill_n(log_sum_exp_, blocks_.queries, T{0});
     std::fill_n(delta_, blocks_.queries, T{0});
     std::copy_n(log_sum_exp + first, count, log_sum_exp_);
@@ -245,8 +251,9 @@ class AttentionBackwardHead {
   }
 
   void add_keys(const AttentionMask& mask, bool accumulate) {
-    pack_rows(head_.keys, mask.first_key, mask.keys, T{1}, keys_, blocks_.keys, blocks_.width);
-    pack_rows(head_.values, mask.first_key, mask.keys, T{1}, values_, blocks_.keys, blocks_.width);
+    const Index padded = Blocks::round_up(mask.keys, Product::tile_rows);
+    pack_rows(head_.keys, mask.first_key, mask.keys, T{1}, keys_, padded, blocks_.width);
+    pack_rows(head_.values, mask.first_key, mask.keys, T{1}, values_, padded, blocks_.width);
     multiply_scores(keys_, queries_t_, probabilities_, blocks_, mask, sizes_.d_head);
     multiply_scores(values_, dy_t_, d_scores_, blocks_, mask, sizes_.d_head);
     for (Index column = 0; column < mask.queries; column += Product::panel) differentiate(mask, column);
@@ -254,7 +261,7 @@ class AttentionBackwardHead {
     unpack_rows(d_keys_, blocks_.width, T{1}, gradient_.values, mask.first_key, mask.keys, accumulate);
     multiply_by_queries(d_scores_, queries_, d_keys_, blocks_, mask);
     unpack_rows(d_keys_, blocks_.width, T{1}, gradient_.keys, mask.first_key, mask.keys, accumulate);
-    multiply_by_keys(d_scores_, keys_, d_queries_, blocks_, mask, true);
+    multiply_by_keys(d_scores_, keys_, d_queries_, blocks_, mask, mask.first_key != 0);
   }
 
   // Scores become probabilities p, their gradients dp become those of the scores: p (dp - delta).

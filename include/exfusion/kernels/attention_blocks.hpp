@@ -57,12 +57,15 @@ struct AttentionProduct {
     Vector sums[tile_rows][vectors] = {};
     const T* column_of_a = a + row * a_row + depth.begin * a_depth;
     const T* row_of_b = b + depth.begin * b_row + column;
+#pragma GCC unroll 2
     for (Index k = depth.begin; k < depth.end; ++k) {
       Vector right[vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) {
-        S::load(right[v], row_of_b + v * lanes);
-        keep_in_register(right[v]);
+        Vector loaded;
+        S::load(loaded, row_of_b + v * lanes);
+        keep_in_register(loaded);
+        right[v] = loaded;
       }
 #pragma GCC unroll 6
       for (int r = 0; r < tile_rows; ++r) {
@@ -89,9 +92,9 @@ struct AttentionProduct {
 
   // Otherwise GCC loads the same elements once for each product.
   [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] Vector& vector) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(__clang__)
     asm("" : "+v"(vector));
-#elif defined(__AVX__)
+#elif defined(__AVX__) && !defined(__clang__)
     asm("" : "+x"(vector));
 #endif
   }
@@ -103,7 +106,7 @@ template <Scalar T>
 struct AttentionBlocks {
   using Product = AttentionProduct<T>;
   static constexpr Index most_queries = 96;
-  static constexpr Index most_keys = 60;
+  static constexpr Index most_keys = 66;
   /// Blocks of queries are whole panels and whole tiles of rows.
   static constexpr Index query_step = std::lcm(Product::panel, Product::tile_rows);
   /// Room for a block of queries, a tile of keys, and the scores between them.
@@ -157,12 +160,20 @@ struct HeadMatrix {
 template <Scalar T>
 void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, T* to, Index padded_count,
                Index width) {
-  for (Index r = 0; r < count; ++r) {
+  using S = Simd<T>;
+  const Index whole = from.d_head / S::lanes * S::lanes;
+  for (Index r = 0; r < count; ++r, to += width) {
     const T* row = from.row(first + r);
-    for (Index c = 0; c < from.d_head; ++c) to[r * width + c] = scale * row[c];
-    std::fill(to + r * width + from.d_head, to + (r + 1) * width, T{0});
+    const T* ahead = from.row(first + std::min(r + 6, count - 1));
+    for (Index c = 0; c < whole; c += S::lanes) {
+      __builtin_prefetch(ahead + c);
+      typename S::Vector numbers;
+      S::load(numbers, row + c);
+      S::store(scale * numbers, to + c);
+    }
+    for (Index c = whole; c < width; ++c) to[c] = c < from.d_head ? scale * row[c] : T{0};
   }
-  std::fill(to + count * width, to + padded_count * width, T{0});
+  std::fill(to, to + (padded_count - count) * width, T{0});
 }
 
 /// to [width, rows] = the transpose of from [rows, width]; both sizes are multiples of the vector length.
