@@ -1,7 +1,7 @@
 #pragma once
 
-// The umbrella: everything from core to models. exfusion/io, data, train, testing and eigen.hpp are included
-// on their own.
+// The umbrella: everything from core to models. The folders io, data, train and testing, core/file.hpp (which
+// only they need) and eigen.hpp are included on their own.
 
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/autograd/expert_slab.hpp>
@@ -9,26 +9,66 @@
 #include <exfusion/autograd/step_state.hpp>
 #include <exfusion/autograd/tape.hpp>
 #include <exfusion/config.hpp>
+#include <exfusion/core/arena.hpp>
+#include <exfusion/core/buffer.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/int_tensor.hpp>
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/core/rng.hpp>
+#include <exfusion/core/scalar.hpp>
 #include <exfusion/core/shape.hpp>
 #include <exfusion/core/shared_state.hpp>
 #include <exfusion/core/tensor.hpp>
 #include <exfusion/models/collapse.hpp>
+#include <exfusion/models/config_check.hpp>
+#include <exfusion/models/expert_init.hpp>
 #include <exfusion/models/gpt.hpp>
 #include <exfusion/models/upcycle.hpp>
 #include <exfusion/models/vit.hpp>
+#include <exfusion/nn/attention.hpp>
+#include <exfusion/nn/exfusion_ffn.hpp>
+#include <exfusion/nn/feed_forward.hpp>
+#include <exfusion/nn/fusion_diagnostics.hpp>
+#include <exfusion/nn/fusion_rule.hpp>
+#include <exfusion/nn/layer_norm.hpp>
 #include <exfusion/nn/learned_fusion.hpp>
+#include <exfusion/nn/linear.hpp>
+#include <exfusion/nn/memory_bank.hpp>
 #include <exfusion/nn/memory_bank_fusion.hpp>
+#include <exfusion/nn/module.hpp>
+#include <exfusion/nn/patch_embedding.hpp>
+#include <exfusion/nn/rms_norm.hpp>
 #include <exfusion/nn/sparse_moe.hpp>
 #include <exfusion/nn/static_fusion.hpp>
 #include <exfusion/nn/transformer_block.hpp>
+#include <exfusion/ops/add.hpp>
+#include <exfusion/ops/add_position.hpp>
+#include <exfusion/ops/attention.hpp>
+#include <exfusion/ops/check_ids.hpp>
 #include <exfusion/ops/cross_entropy.hpp>
+#include <exfusion/ops/drop_path.hpp>
+#include <exfusion/ops/dropout.hpp>
+#include <exfusion/ops/embedding.hpp>
+#include <exfusion/ops/fuse.hpp>
+#include <exfusion/ops/gelu.hpp>
+#include <exfusion/ops/layer_norm.hpp>
+#include <exfusion/ops/linear.hpp>
+#include <exfusion/ops/mean_pool.hpp>
+#include <exfusion/ops/mean_rows.hpp>
+#include <exfusion/ops/patch_embedding.hpp>
+#include <exfusion/ops/prepend_token.hpp>
+#include <exfusion/ops/rms_norm.hpp>
+#include <exfusion/ops/select_token.hpp>
+#include <exfusion/ops/silu.hpp>
+#include <exfusion/ops/softmax.hpp>
+#include <exfusion/ops/sparse_moe.hpp>
+#include <exfusion/ops/straight_through.hpp>
+#include <exfusion/ops/swiglu.hpp>
 #include <exfusion/optim/adamw.hpp>
 #include <exfusion/optim/clip.hpp>
 #include <exfusion/optim/ema.hpp>
+#include <exfusion/optim/optimizer.hpp>
+#include <exfusion/optim/parameter_group.hpp>
 #include <exfusion/optim/schedule.hpp>
 #include <exfusion/optim/sgd.hpp>
 #include <exfusion/version.hpp>

@@ -184,6 +184,9 @@ TEST(SparseMoE, NamesTheOptionAndItsLimit) {
   EXPECT_THROW(build({.experts = 4, .k = 0}), ConfigError);
   EXPECT_THROW(build({.experts = 4, .k = 1, .balance = -1}), ConfigError);
   EXPECT_THROW(build({.experts = 4, .k = 1, .balance = std::nan("")}), ConfigError);
+  EXPECT_THROW(build({.experts = 4, .k = 1, .router_std = -1}), ConfigError);
+  EXPECT_THROW(build({.experts = 4, .k = 1, .router_std = INFINITY}), ConfigError);
+  EXPECT_THROW(build({.experts = Index{1} << 60, .k = 1}), ConfigError);
   EXPECT_NO_THROW(build({.experts = 1, .k = 1}));
   try {
     build({.experts = 4, .k = 5});

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cmath>
+#include <string_view>
+
 #include <exfusion/nn/feed_forward.hpp>
 #include <exfusion/ops/softmax.hpp>
 #include <exfusion/ops/sparse_moe.hpp>
@@ -44,7 +47,7 @@ struct SparseMoE {
   SparseMoE() = default;
 
   /// Independent experts, each initialised as a FeedForward. Throws ConfigError when a size is not positive,
-  /// E < 1, or k is not in [1, E].
+  /// E not in [1, 65536], k not in [1, E], or another option negative or not finite.
   SparseMoE(const FeedForwardConfig& config, const SparseMoEOptions& options, Rng& rng)
       : SparseMoE(FeedForward<T>(config, rng), options, rng) {
     if (has_gate()) rng.fill_normal(gate.weight.values(), 0.0, config.init_std);
@@ -87,16 +90,21 @@ struct SparseMoE {
 
  private:
   static void check(const SparseMoEOptions& options) {
-    if (options.experts < 1) {
-      throw ConfigError("sparse_moe", "experts = ", options.experts, ": at least 1 is needed");
+    constexpr Index most = Index{1} << 16;
+    if (options.experts < 1 || options.experts > most) {
+      throw ConfigError("sparse_moe", "experts = ", options.experts, ": it must be between 1 and ", most);
     }
     if (options.k < 1 || options.k > options.experts) {
       throw ConfigError("sparse_moe", "k = ", options.k, ": it must be between 1 and the number of experts, ",
                         options.experts);
     }
-    if (!(options.balance >= 0)) {
-      throw ConfigError("sparse_moe", "balance = ", options.balance, ": it must not be negative");
-    }
+    check_not_negative("balance", options.balance);
+    check_not_negative("router_std", options.router_std);
+  }
+
+  static void check_not_negative(std::string_view name, double value) {
+    if (std::isfinite(value) && value >= 0) return;
+    throw ConfigError("sparse_moe", name, " = ", value, ": it must be finite and not negative");
   }
 
   static Stack copies(const Linear<T>& layer, Index experts) {
