@@ -169,6 +169,15 @@ TEST(ExpertInit, DropRedrawsFromTheReplacedWeightsMeanAndDeviation) {
   }
 }
 
+TEST(ExpertInit, ConstantBiasesStayAsTheyAre) {
+  Rng rng(10);
+  auto dense = random_ffn(rng);
+  std::ranges::fill(dense.up.bias.values(), 0.7);
+  for (const ExpertInit& init : {ExpertInit(ZeroSum{1.0}), ExpertInit(Drop{0.5, false})}) {
+    EXPECT_EQ(mean_square(differences(scatter(dense, init, rng), dense, 2, 1)), 0);
+  }
+}
+
 TEST(ExpertInit, TheSameSeedDrawsTheSameExperts) {
   Rng first(8), second(8);
   const auto dense = random_ffn(first);

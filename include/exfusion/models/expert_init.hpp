@@ -36,17 +36,20 @@ using ExpertInit = std::variant<Copies, ZeroSum, Drop>;
 
 namespace detail {
 
-/// Mean and standard deviation of numbers that are handed over one by one.
+/// Mean and standard deviation of numbers that are handed over one by one. Counted from the first of them, so
+/// that equal numbers deviate by exactly 0.
 struct Moments {
-  double count = 0, sum = 0, squares = 0;
+  double count = 0, origin = 0, sum = 0, squares = 0;
 
   void add(double value) {
-    ++count;
-    sum += value;
-    squares += value * value;
+    if (count++ == 0) origin = value;
+    sum += value - origin;
+    squares += (value - origin) * (value - origin);
   }
-  double mean() const { return count > 0 ? sum / count : 0.0; }
-  double std() const { return count > 0 ? std::sqrt(std::max(0.0, squares / count - mean() * mean())) : 0.0; }
+  double mean() const { return count > 0 ? origin + sum / count : 0.0; }
+  double std() const {
+    return count > 0 ? std::sqrt(std::max(0.0, squares / count - sum / count * (sum / count))) : 0.0;
+  }
 };
 
 /// The part of a segment that belongs to hidden channels: element k of channel c stands at
@@ -92,8 +95,7 @@ void make_zero_sum(const ExpertSlab<T>& slab, std::span<const T> dense, std::spa
 }
 
 template <Scalar T>
-void scatter(const ExpertSlab<T>& slab, std::span<const T> dense, std::span<const T> a, const Copies&, Rng&) {
-  static_cast<void>(a);
+void scatter(const ExpertSlab<T>& slab, std::span<const T> dense, std::span<const T>, const Copies&, Rng&) {
   for (Index i = 0; i < slab.experts(); ++i) std::ranges::copy(dense, slab.expert(i).begin());
 }
 
@@ -158,7 +160,8 @@ void scatter(const ExpertSlab<T>& slab, std::span<const T> dense, std::span<cons
   for (Index i = 0; i < slab.experts(); ++i) {
     std::vector<Index> channels(static_cast<std::size_t>(hidden_channels(slab.segments().front()).channels));
     std::iota(channels.begin(), channels.end(), Index{0});
-    const auto count = static_cast<Index>(init.ratio * static_cast<double>(channels.size()));
+    constexpr double rounding = 1e-9;  // 0.29 of 100 channels are 29
+    const auto count = static_cast<Index>(init.ratio * static_cast<double>(channels.size()) + rounding);
     draw_channels(channels, count, rng);
     for (const SlabSegment& segment : slab.segments()) {
       const HiddenChannels place = hidden_channels(segment);
