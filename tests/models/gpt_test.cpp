@@ -6,6 +6,8 @@
 #include <omp.h>
 
 #include <exfusion/models/gpt.hpp>
+#include <exfusion/models/upcycle.hpp>
+#include <exfusion/nn/learned_fusion.hpp>
 #include <exfusion/nn/sparse_moe.hpp>
 #include <exfusion/ops/cross_entropy.hpp>
 #include <exfusion/testing/grad_check.hpp>
@@ -88,6 +90,18 @@ TEST(Gpt, GradientsOfAWholeModelWithMixturesOfExpertsMatchDifferences) {
       {.vocab_size = 7, .context = 3, .layers = 2, .heads = 1, .d_model = 3, .d_ff = 3, .dropout = 0.2}, rng);
   const auto model = with_moe(dense, rng);
   scramble(model, rng);
+  const auto tokens = random_tokens({2, 3}, 7, rng);
+  const auto result = testing::grad_check(
+      [&](const Context<double>& ctx) { return cross_entropy(ctx, model(ctx, tokens), tokens); }, model);
+  EXPECT_TRUE(result) << result;
+}
+
+TEST(Gpt, GradientsOfAWholeModelWithFusedExpertsMatchDifferences) {
+  Rng rng(14);
+  const Gpt<double> dense(
+      {.vocab_size = 7, .context = 3, .layers = 2, .heads = 1, .d_model = 3, .d_ff = 3, .dropout = 0.2}, rng);
+  scramble(dense, rng);
+  const auto model = upcycle(dense, LearnedFusion<double>{}, {.experts = 3, .init = ZeroSum{1.0}}, rng);
   const auto tokens = random_tokens({2, 3}, 7, rng);
   const auto result = testing::grad_check(
       [&](const Context<double>& ctx) { return cross_entropy(ctx, model(ctx, tokens), tokens); }, model);

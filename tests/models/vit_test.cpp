@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <exfusion/models/upcycle.hpp>
 #include <exfusion/models/vit.hpp>
 #include <exfusion/nn/sparse_moe.hpp>
 #include <exfusion/ops/cross_entropy.hpp>
@@ -54,38 +55,44 @@ TEST(Vit, EachImageIsClassifiedOnItsOwn) {
   for (Index i = 0; i < 5; ++i) EXPECT_NEAR(both.data()[5 + i], second.data()[i], 1e-13);
 }
 
+/// Dense, with a mixture, and with experts fused by weights from a router, for one way of pooling.
+void expect_gradients(Pooling pooling, Rng& rng) {
+  const Vit<double> dense({.image_size = 4,
+                           .channels = 1,
+                           .patch_size = 2,
+                           .classes = 3,
+                           .layers = 2,
+                           .heads = 1,
+                           .d_model = 3,
+                           .d_ff = 3,
+                           .dropout = 0.2,
+                           .drop_path = 0.5,
+                           .pooling = pooling,
+                           .layer_norm_eps = 1e-3},
+                          rng);
+  scramble(dense, rng);
+  const auto images = Parameter<double>::normal({3, 1, 4, 4}, 1.0, rng);
+  const IntTensor labels({3}, {0, 2, 1});
+  const auto check = [&](const auto& model) {
+    const auto forward = [&](const Context<double>& ctx) {
+      return cross_entropy(ctx, model(ctx, images), labels);
+    };
+    const auto result = testing::grad_check(forward, model, {images});
+    EXPECT_TRUE(result) << result;
+  };
+  check(dense);
+  check(upcycle(dense, {.experts = 3, .init = ZeroSum{1.0}}, rng));
+  const auto mixture = dense.transform_ffn([&](const FeedForward<double>& ffn, Index) {
+    return SparseMoE<double>(ffn, {.experts = 3, .k = 1, .balance = 0.1, .router_std = 1.0}, rng);
+  });
+  scramble(mixture, rng);
+  check(mixture);
+}
+
 TEST(Vit, GradientsOfAWholeModelMatchDifferences) {
   Rng rng(3);
-  for (Pooling pooling : {Pooling::cls, Pooling::mean}) {
-    for (bool moe : {false, true}) {
-      const Vit<double> dense({.image_size = 4,
-                               .channels = 1,
-                               .patch_size = 2,
-                               .classes = 3,
-                               .layers = 2,
-                               .heads = 1,
-                               .d_model = 3,
-                               .d_ff = 3,
-                               .dropout = 0.2,
-                               .drop_path = 0.5,
-                               .pooling = pooling,
-                               .layer_norm_eps = 1e-5},
-                              rng);
-      const auto images = Parameter<double>::normal({3, 1, 4, 4}, 1.0, rng);
-      const IntTensor labels({3}, {0, 2, 1});
-      const auto check = [&](const auto& model) {
-        scramble(model, rng);
-        return testing::grad_check(
-            [&](const Context<double>& ctx) { return cross_entropy(ctx, model(ctx, images), labels); }, model,
-            {images});
-      };
-      const auto with_experts = dense.transform_ffn([&](const FeedForward<double>& ffn, Index) {
-        return SparseMoE<double>(ffn, {.experts = 3, .k = 1, .balance = 0.1, .router_std = 1.0}, rng);
-      });
-      const auto result = moe ? check(with_experts) : check(dense);
-      EXPECT_TRUE(result) << result;
-    }
-  }
+  expect_gradients(Pooling::cls, rng);
+  expect_gradients(Pooling::mean, rng);
 }
 
 TEST(Vit, DropPathGrowsLinearlyWithDepth) {
