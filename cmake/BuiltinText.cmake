@@ -20,8 +20,8 @@ if(CMAKE_SCRIPT_MODE_FILE)
   endforeach()
   file(WRITE ${OUTPUT} "#include <string>\n\n#include <exfusion/data/builtin_text.hpp>\n\n"
     "namespace exfusion::data {\n\n"
-    "namespace {\n\nconstexpr std::string_view pieces[] = {\n" "${pieces}" "};\n\n"
-    "std::string join() {\n  std::string text;\n  for (std::string_view piece : pieces) text += piece;\n"
+    "namespace {\n\nconstexpr const char* pieces[] = {\n" "${pieces}" "};\n\n"
+    "std::string join() {\n  std::string text;\n  for (const char* piece : pieces) text += piece;\n"
     "  return text;\n}\n\n}  // namespace\n\n"
     "std::string_view builtin_text() {\n  static const std::string text = join();\n  return text;\n}\n\n"
     "}  // namespace exfusion::data\n")
