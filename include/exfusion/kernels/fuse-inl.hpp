@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/fuse.hpp>
@@ -31,52 +32,64 @@ void for_each_block(const FusionSpan& span, const Body& body) {
   }
 }
 
-template <Scalar T>
-void scale(const T* __restrict x, T a, Index size, T* __restrict y) {
-  for (Index j = 0; j < size; ++j) y[j] = a * x[j];
+/// Calls `body(first expert, constant number of experts)` for the experts in groups of four, then the rest:
+/// as many places of memory are read at once, which one alone would leave idle.
+template <class Body>
+void for_each_four(Index experts, const Body& body) {
+  Index i = 0;
+  for (; i + 4 <= experts; i += 4) body(i, std::integral_constant<int, 4>());
+  if (experts - i == 1) body(i, std::integral_constant<int, 1>());
+  if (experts - i == 2) body(i, std::integral_constant<int, 2>());
+  if (experts - i == 3) body(i, std::integral_constant<int, 3>());
 }
 
-template <Scalar T>
-void add_scaled(const T* __restrict x, T a, Index size, T* __restrict y) {
-  for (Index j = 0; j < size; ++j) y[j] += a * x[j];
-}
-
-template <Scalar T>
-double dot(const T* g, const T* w, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < size; ++j) sum += static_cast<double>(g[j]) * static_cast<double>(w[j]);
-  return sum;
-}
-
-template <Scalar T>
-double dot_of_difference(const T* g, const T* w, const T* origin, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < size; ++j) sum += static_cast<double>(g[j]) * static_cast<double>(w[j] - origin[j]);
-  return sum;
-}
-
-template <Scalar T>
-double squared_distance(const T* w, const T* origin, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
+/// y = (y +) sum of n rows, `stride` apart, times their a.
+template <int n, bool add, Scalar T>
+void fuse_sum(const T* __restrict rows, Index stride, const T* __restrict a, Index size, T* __restrict y) {
   for (Index j = 0; j < size; ++j) {
-    const auto difference = static_cast<double>(w[j] - origin[j]);
-    sum += difference * difference;
+    T sum = add ? y[j] : T{0};
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) sum += a[i] * rows[i * stride + j];
+    y[j] = sum;
   }
-  return sum;
 }
 
-/// sums[g, i] = sum of `term(row of expert i, first element, elements)` over g's blocks: every span's part
-/// goes to its own place in `scratch`, then the parts are added up in order.
-template <Scalar T, class Term>
-void reduce(const FusionLayout& layout, const T* rows, double* scratch, double* sums, const Term& term) {
+/// sums[i] += sum over j of term(j, row i's element j), for n rows `stride` apart.
+template <int n, Scalar T, class Term>
+void fuse_reduce_rows(const T* rows, Index stride, Index size, const Term& term, double* sums) {
+  constexpr Index lanes = 8;
+  double total[n][lanes] = {};
+  const Index whole = size / lanes * lanes;
+  for (Index j = 0; j < whole; j += lanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) {
+#pragma omp simd
+      for (Index lane = 0; lane < lanes; ++lane) {
+        total[i][lane] += term(j + lane, rows[i * stride + j + lane]);
+      }
+    }
+  }
+  for (int i = 0; i < n; ++i) {
+    double sum = 0;
+    for (Index j = whole; j < size; ++j) sum += term(j, rows[i * stride + j]);
+    for (double part : total[i]) sum += part;
+    sums[i] += sum;
+  }
+}
+
+/// sums[g, i] = sum over g's elements of what `term_at(first element)` gives for (element, W_i's element):
+/// every span's part goes to its own place in `scratch`, then the parts are added up in order.
+template <Scalar T, class TermAt>
+void fuse_reduce(const FusionLayout& layout, const T* rows, double* scratch, double* sums,
+                 const TermAt& term_at) {
   for_each_span(layout, [&](Index index, const FusionSpan& span) {
     double* part = scratch + index * layout.experts;
     std::fill_n(part, layout.experts, 0.0);
     for_each_block(span, [&](Index first, Index size) {
-      for (Index i = 0; i < layout.experts; ++i) part[i] += term(rows + i * layout.row_size, first, size);
+      for_each_four(layout.experts, [&](Index i, auto n) {
+        fuse_reduce_rows<n.value>(rows + i * layout.row_size + first, layout.row_size, size, term_at(first),
+                                  part + i);
+      });
     });
   });
   std::fill_n(sums, layout.groups * layout.experts, 0.0);
@@ -93,10 +106,14 @@ void Fuse<T>::forward(const FusionLayout& layout, const T* rows, const T* a, T* 
   detail::for_each_span(layout, [&](Index, const FusionSpan& span) {
     const T* weight = a + span.group * layout.experts;
     detail::for_each_block(span, [&](Index first, Index size) {
-      detail::scale(rows + first, weight[0], size, fused + first);
-      for (Index i = 1; i < layout.experts; ++i) {
-        detail::add_scaled(rows + i * layout.row_size + first, weight[i], size, fused + first);
-      }
+      detail::for_each_four(layout.experts, [&](Index i, auto n) {
+        const T* row = rows + i * layout.row_size + first;
+        if (i == 0) {
+          detail::fuse_sum<n.value, false>(row, layout.row_size, weight, size, fused + first);
+        } else {
+          detail::fuse_sum<n.value, true>(row, layout.row_size, weight + i, size, fused + first);
+        }
+      });
     });
   });
 }
@@ -104,17 +121,25 @@ void Fuse<T>::forward(const FusionLayout& layout, const T* rows, const T* a, T* 
 template <Scalar T>
 void Fuse<T>::inner_products(const FusionLayout& layout, const T* rows, const T* origin, const T* gradient,
                              double* scratch, double* products) {
-  detail::reduce(layout, rows, scratch, products, [=](const T* row, Index first, Index size) {
-    return origin == nullptr ? detail::dot(gradient + first, row + first, size)
-                             : detail::dot_of_difference(gradient + first, row + first, origin + first, size);
-  });
+  if (origin == nullptr) {
+    detail::fuse_reduce(layout, rows, scratch, products, [=](Index first) {
+      const T* g = gradient + first;
+      return [=](Index j, T w) { return static_cast<double>(g[j]) * static_cast<double>(w); };
+    });
+  } else {
+    detail::fuse_reduce(layout, rows, scratch, products, [=](Index first) {
+      const T *g = gradient + first, *o = origin + first;
+      return [=](Index j, T w) { return static_cast<double>(g[j]) * static_cast<double>(w - o[j]); };
+    });
+  }
 }
 
 template <Scalar T>
 void Fuse<T>::squared_distances(const FusionLayout& layout, const T* rows, const T* origin, double* scratch,
                                 double* distances) {
-  detail::reduce(layout, rows, scratch, distances, [=](const T* row, Index first, Index size) {
-    return detail::squared_distance(row + first, origin + first, size);
+  detail::fuse_reduce(layout, rows, scratch, distances, [=](Index first) {
+    const T* o = origin + first;
+    return [=](Index j, T w) { return static_cast<double>(w - o[j]) * static_cast<double>(w - o[j]); };
   });
 }
 
