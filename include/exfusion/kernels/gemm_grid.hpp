@@ -34,18 +34,17 @@ struct GemmGrid {
   static constexpr Index scratch_size = (256 << 10) / static_cast<Index>(sizeof(T));
 
   GemmGrid(Index rows_, Index columns_) : rows(rows_), columns(columns_) {
-    while (tiles() < wanted_tiles && (tile_rows > smallest_rows || tile_columns > smallest_columns)) {
-      const bool cut_columns = tile_columns >= tile_rows && tile_columns > smallest_columns;
-      (cut_columns || tile_rows == smallest_rows ? tile_columns : tile_rows) /= 2;
-    }
-    tile_rows = evened(rows, tile_rows, row_step);
-    tile_columns = evened(columns, tile_columns, column_step);
+    Index across = columns / smallest_columns, down = count(rows, largest_rows);
+    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns, largest_columns),
+                        std::max<Index>(across, 1));
+    down = std::max(down, std::min(count(wanted_tiles, across), rows / smallest_rows));
+    tile_rows = tile_size(rows, down, row_step);
+    tile_columns = tile_size(columns, across, column_step);
   }
 
-  // The tile size, a multiple of `step`, that cuts `size` into as many tiles as `tile` does, but equal ones.
-  static Index evened(Index size, Index tile, Index step) {
-    const Index tiles = std::max<Index>(count(size, tile), 1);
-    return std::max<Index>(count(size, tiles * step), 1) * step;
+  // What cuts `size` into about `tiles` equal parts of whole register blocks.
+  static Index tile_size(Index size, Index tiles, Index step) {
+    return std::max<Index>(count(size, std::max<Index>(tiles, 1) * step), 1) * step;
   }
 
   static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
@@ -107,8 +106,8 @@ struct GemmGrid {
 
   Index rows;
   Index columns;
-  Index tile_rows = largest_rows;
-  Index tile_columns = largest_columns;
+  Index tile_rows = 0;
+  Index tile_columns = 0;
 };
 
 }  // namespace exfusion::kernels::detail

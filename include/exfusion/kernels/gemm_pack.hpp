@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include <exfusion/kernels/gemm_micro.hpp>
@@ -32,14 +33,18 @@ struct GemmPack {
 
   /// Columns that are contiguous in A: column k of panel p starts at p * a_panel + k * rows.
   static void a_by_columns(MatrixView<const T> a, T* packed) {
-    const Index full_rows = a.rows / Block::rows * Block::rows;
+    // Whole vectors are copied; what is too much is overwritten by the next column or falls between panels.
+    constexpr int copied = std::bit_ceil(static_cast<unsigned>(Block::rows));
     for (Index k = 0; k < a.columns; ++k) {
       const T* from = a.data + k * a.column_stride;
       T* to = packed + k * Block::rows;
-      for (Index row = 0; row < full_rows; row += Block::rows, to += a_panel) {
-        copy_fixed<Block::rows>(from + row, to);
+      Index row = 0;
+      for (; row + copied <= a.rows; row += Block::rows, to += a_panel) {
+        __builtin_prefetch(from + row + 8 * a.column_stride);
+        copy_fixed<copied>(from + row, to);
       }
-      if (full_rows < a.rows) copy_padded(from + full_rows, a.rows - full_rows, Block::rows, to);
+      for (; row < a.rows; row += Block::rows, to += a_panel)
+        copy_padded(from + row, std::min<Index>(Block::rows, a.rows - row), Block::rows, to);
     }
   }
 
