@@ -50,6 +50,15 @@ TEST(Progress, RedrawsOneLineOnATerminalAndKeepsNotesAboveIt) {
   EXPECT_EQ(count(out.str(), "\n"), 2);
 }
 
+TEST(Progress, EndsItsLineWhenAnErrorEndsTheRun) {
+  std::ostringstream out;
+  {
+    Progress progress({.steps = 3, .interval = 1}, out, true);
+    progress.step({1, 1, 1});
+  }
+  EXPECT_EQ(out.str().back(), '\n');
+}
+
 TEST(Progress, RefusesAnIntervalOfZero) {
   std::ostringstream out;
   EXPECT_THROW(Progress({.steps = 1, .interval = 0}, out, false), ConfigError);

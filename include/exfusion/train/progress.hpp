@@ -74,6 +74,10 @@ class Progress {
     }
   }
 
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  ~Progress() { finish(); }
+
   /// Counts one step and shows the line if it is time.
   void step(const StepReport& report) {
     ++step_;
