@@ -55,6 +55,17 @@ TEST(FastMath, ErfIsAccurate) {
   EXPECT_LE(worst.error, 5e-7) << "at " << worst.place;
 }
 
+TEST(FastMath, SquareRootIsAccurateForNormalNumbers) {
+  const auto worst = worst_error([](float x) { return fast_sqrt(x); }, [](double x) { return std::sqrt(x); },
+                                 smallest, static_cast<float>(smallest), largest);
+  EXPECT_LE(worst.error, 2e-7) << "at " << worst.place;
+  EXPECT_EQ(fast_sqrt(0.0F), 0.0F);
+  EXPECT_EQ(fast_sqrt(infinity), infinity);
+  EXPECT_TRUE(std::isnan(fast_sqrt(not_a_number)));
+  EXPECT_NEAR(fast_sqrt(1e-42F), 1e-21F, 1e-21F);
+  EXPECT_EQ(fast_sqrt(2.0), std::sqrt(2.0));
+}
+
 TEST(FastMath, SigmoidIsAccurateWhereItsResultIsANormalNumber) {
   const auto fast = [](float x) { return fast_sigmoid(x); };
   const auto exact = [](double x) { return 1 / (1 + std::exp(-x)); };
