@@ -101,7 +101,8 @@ struct Gpt {
   /// tokens [B, T] to the last position's logits [B, V], for generation: the other positions' are not
   /// computed.
   Tensor<T> last_logits(const Context<T>& ctx, const IntTensor& tokens) const {
-    return ops::linear(ctx, ops::select_token(ctx, hidden(ctx, tokens), tokens.shape()[1] - 1), wte);
+    const Tensor<T> x = hidden(ctx, tokens);
+    return ops::linear(ctx, ops::select_token(ctx, x, tokens.shape()[1] - 1), wte);
   }
 
   /// tokens [B, T] to what the output layer sees, [B, T, D].
