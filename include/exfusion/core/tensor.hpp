@@ -89,7 +89,8 @@ class Tensor {
   explicit operator bool() const { return data_ != nullptr || owner_ != nullptr; }
 
   const Shape& shape() const { return shape_; }
-  Index size() const { return shape_.size(); }
+  /// Number of elements; 0 where there is no tensor.
+  Index size() const { return *this ? shape_.size() : 0; }
   T* data() const { return data_; }
   std::span<T> values() const { return {data_, static_cast<std::size_t>(size())}; }
 
