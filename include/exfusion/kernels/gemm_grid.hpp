@@ -14,6 +14,7 @@ namespace exfusion::kernels::detail {
 /// depends on the sizes alone, so the result does not depend on the number of threads.
 template <Scalar T, class Tile>
 struct GemmGrid {
+  /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue) {
     const GemmGrid grid(c.rows, c.columns);
