@@ -66,7 +66,7 @@ data::TextDataset load_text(const GptOptions& o) {
 void print_setup(const auto& model, const data::TextDataset& text, const GptOptions& o) {
   std::cout << "data: " << text.name << ", " << with_commas(std::ssize(text.train))
             << " characters to train, " << with_commas(std::ssize(text.validation)) << " to validate, "
-            << text.tokenizer.vocab_size() << " different ones\n";
+            << text.tokenizer.vocab_size() << " different\n";
   std::cout << "model: GPT, " << o.layers << " layers, " << o.heads << " heads, width " << o.d_model
             << ", context " << o.context << "; " << o.batch * o.accumulate << " sequences a step\n";
   print_size(model, o);
@@ -148,7 +148,7 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
     progress.step({loss, norm, optimizer.learning_rate()});
     if (evaluation_due(step, o)) {
       const double loss_now = train::evaluate_text(model, validation, o.eval_batches);
-      progress.note("step ", step + 1, ": validation loss ", fixed(loss_now));
+      progress.note("step ", step + 1, ": ", evaluation_name(o), fixed(loss_now));
     }
   }
   progress.finish();

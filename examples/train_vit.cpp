@@ -153,7 +153,7 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
     progress.step({loss, norm, optimizer.learning_rate()});
     if (evaluation_due(step, o)) {
       const train::ImageScore score = train::evaluate_images(model, validation, o.eval_batches);
-      progress.note("step ", step + 1, ", epoch ", fixed(batches.epochs(), 1), ": validation loss ",
+      progress.note("step ", step + 1, ", epoch ", fixed(batches.epochs(), 1), ": ", evaluation_name(o),
                     text_of(score));
     }
   }

@@ -96,6 +96,12 @@ inline bool evaluation_due(Index step, const Options& o) {
   return o.eval_interval > 0 && (step + 1) % o.eval_interval == 0 && step + 1 < o.steps;
 }
 
+/// What an evaluation during training is called: it may see only a part of the data.
+inline std::string evaluation_name(const Options& o) {
+  return o.eval_batches == 0 ? "validation loss "
+                             : "validation loss (" + std::to_string(o.eval_batches) + " batches) ";
+}
+
 /// Ends a run that a signal stopped.
 inline int stop(train::Progress& progress, Index step) {
   progress.finish();

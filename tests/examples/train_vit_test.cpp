@@ -26,7 +26,8 @@ std::string cifar_records(int count) {
   Rng rng(9);
   std::string bytes;
   for (int i = 0; i < count * record_bytes; ++i) {
-    bytes += static_cast<char>(i % record_bytes == 0 ? i / record_bytes % 10 : rng.bits() % 256);
+    const int label = i / record_bytes % 10;
+    bytes += static_cast<char>(i % record_bytes == 0 ? label : static_cast<int>(rng.below(256)));
   }
   return bytes;
 }

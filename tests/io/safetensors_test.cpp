@@ -282,6 +282,52 @@ TEST(Safetensors, AHundredThousandEntriesAreReadAndAMillionAndOneRefused) {
   EXPECT_PRED2(says, refusal(header_of(1'000'001)), "more than 1000000 tensors");
 }
 
+TEST(Safetensors, WhateverRandomDamageLeavesIsRefusedOrConsistent) {
+  const std::string whole =
+      R"({"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
+      R"("y":{"dtype":"F16","shape":[0],"data_offsets":[8,8]}}  )";
+  const std::vector<std::string> pieces{"{", "}", "[",  "]",   ",",    ":",      "\"",
+                                        "0", "9", "-1", "1e3", "null", "\\u0000"};
+  Rng rng(4);
+  const auto draw = [&](std::size_t bound) {
+    return static_cast<std::size_t>(rng.below(static_cast<Index>(bound)));
+  };
+  int accepted = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    std::string header = whole;
+    for (std::size_t changes = 1 + draw(3); changes > 0; --changes) {
+      const std::size_t at = draw(header.size());
+      switch (draw(4)) {
+        case 0:
+          header.insert(at, pieces[draw(pieces.size())]);
+          break;
+        case 1:
+          header.erase(at, 1 + draw(5));
+          break;
+        case 2:
+          header[at] = static_cast<char>(draw(256));
+          break;
+        default:
+          header.insert(at, header.substr(draw(header.size()), draw(20)));
+      }
+    }
+    try {
+      std::uint64_t end = 0;
+      for (const auto& tensor : parse_safetensors_header("damaged", header, 8).tensors) {
+        ASSERT_EQ(tensor.begin, end) << header;
+        end = tensor.end;
+        ASSERT_EQ(static_cast<std::uint64_t>(tensor.size()) * info(tensor.dtype).bytes, end - tensor.begin)
+            << header;
+      }
+      ASSERT_EQ(end, 8U) << header;
+      ++accepted;
+    } catch (const FormatError&) {
+    }
+  }
+  EXPECT_GT(accepted, 100) << "changed names and metadata are harmless";
+  EXPECT_LT(accepted, 10'000);
+}
+
 TEST(Safetensors, AMissingFileOrAFolderIsAnIoError) {
   const TemporaryFolder folder;
   EXPECT_THROW(SafetensorsReader(folder / "absent"), IoError);
