@@ -11,14 +11,13 @@
 namespace ex = exfusion;
 
 int main() {
-  const auto text =
-      ex::data::TextDataset::from_string(ex::data::builtin_text(), "built-in text", {.context = 64});
+  const auto text = ex::data::TextDataset::from_string(ex::data::builtin_text(), "built-in text");
   ex::data::TextLoader batches(text.train, {.batch = 16, .context = 64});
 
   ex::Rng rng{1337};
-  ex::Gpt<float> dense(
-      {.vocab_size = text.tokenizer.vocab_size(), .context = 64, .layers = 2, .heads = 2, .d_model = 64},
-      rng);
+  const ex::GptConfig config{
+      .vocab_size = text.tokenizer.vocab_size(), .context = 64, .layers = 2, .heads = 2, .d_model = 64};
+  const ex::Gpt<float> dense(config, rng);
   auto model = ex::upcycle(dense, ex::LearnedFusion<float>{}, {.experts = 4}, rng);  // fused experts
 
   ex::AdamW<float> optimizer(model, {.lr = 3e-3, .weight_decay = 0.1});
@@ -32,8 +31,7 @@ int main() {
     optimizer.step();
     tape.clear();
   }
-  const auto exported = ex::collapse(model);  // an ordinary dense Gpt<float>
-  ex::io::save_gpt2(exported,
-                    "minimal-gpt2");  // config.json and model.safetensors, as Hugging Face reads them
+  const auto exported = ex::collapse(model);    // an ordinary dense Gpt<float>
+  ex::io::save_gpt2(exported, "minimal-gpt2");  // opens in Hugging Face
   std::cout << "saved in minimal-gpt2\n";
 }

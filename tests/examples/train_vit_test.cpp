@@ -139,15 +139,5 @@ TEST(TrainVit, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
   }
 }
 
-TEST(Minimal, TrainsAndLeavesAFolderThatLoads) {
-  const TemporaryFolder folder;
-  const ProgramResult result = testing::run_program(folder.path(), "minimal", {});
-  ASSERT_EQ(result.exit_code, 0) << result.error;
-  const double first = number_after(result.out, "step 50, loss"),
-               last = number_after(result.out, "step 200, loss");
-  EXPECT_LT(last, first);
-  EXPECT_TRUE(std::filesystem::exists(folder / "minimal-gpt2" / "config.json"));
-}
-
 }  // namespace
 }  // namespace exfusion
