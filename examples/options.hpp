@@ -160,8 +160,8 @@ inline void refuse_idle_flags(const CLI::App& app, const Options& o) {
 /// sets the number of threads. Throws ConfigError naming the flag, its value and the limit.
 inline void settle(const CLI::App& app, Options& o) {
   detail::refuse_idle_flags(app, o);
-  require(o.batch >= 1, "--batch", o.batch, "at least 1");
-  require(o.accumulate >= 1, "--accumulate", o.accumulate, "at least 1");
+  require(o.batch >= 1 && o.batch <= 1'000'000, "--batch", o.batch, "1 to 1000000");
+  require(o.accumulate >= 1 && o.accumulate <= 1'000'000, "--accumulate", o.accumulate, "1 to 1000000");
   require(o.steps >= 1, "--steps", o.steps, "at least 1");
   require(o.clip >= 0, "--clip", o.clip, "0 or more");
   require(o.ema >= 0 && o.ema < 1, "--ema", o.ema, "in [0, 1)");
