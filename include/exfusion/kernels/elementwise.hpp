@@ -31,29 +31,42 @@ template <Scalar T, class Value>
   }
 }
 
-/// The sum of value(i) for 0 <= i < size, vectorised: in an order that depends on the build alone.
+/// Partial results that a row's sum or maximum is split into: their number is fixed, so that neither the
+/// rounding errors nor the result depend on what the compiler vectorises.
+inline constexpr Index row_lanes = 32;
+
+/// The sum of value(i) for 0 <= i < size, vectorised, in a fixed order.
 template <Scalar T, class Value>
 [[gnu::always_inline]] inline T sum(Index size, const Value& value) {
-  T total = 0;
-#pragma omp simd reduction(+ : total)
-  for (Index i = 0; i < size; ++i) total += value(i);
-  return total;
+  T part[row_lanes] = {};
+  Index i = 0;
+  for (; i + row_lanes <= size; i += row_lanes) {
+    constexpr bool vectorised = std::same_as<T, float>;
+#pragma omp simd if (vectorised)
+    for (Index lane = 0; lane < row_lanes; ++lane) part[lane] += value(i + lane);
+  }
+  T rest = 0;  // apart from the lanes, which then stay in registers
+  for (; i < size; ++i) rest += value(i);
+  for (Index half = row_lanes / 2; half > 0; half /= 2) {
+    for (Index lane = 0; lane < half; ++lane) part[lane] += part[lane + half];
+  }
+  return part[0] + rest;
 }
 
 /// The largest of `floor` and x[i] for 0 <= i < size, vectorised. NaN is passed over.
 template <Scalar T>
 [[gnu::always_inline]] inline T maximum(const T* x, Index size, T floor) {
-  constexpr Index lanes = 32;
-  T best[lanes];
-  std::fill_n(best, lanes, floor);
+  T best[row_lanes];
+  std::fill_n(best, row_lanes, floor);
   Index i = 0;
-  for (; i + lanes <= size; i += lanes) {
+  for (; i + row_lanes <= size; i += row_lanes) {
 #pragma omp simd
-    for (Index lane = 0; lane < lanes; ++lane)
+    for (Index lane = 0; lane < row_lanes; ++lane)
       best[lane] = x[i + lane] > best[lane] ? x[i + lane] : best[lane];
   }
-  for (; i < size; ++i) best[0] = x[i] > best[0] ? x[i] : best[0];
-  return *std::max_element(best, best + lanes);
+  T rest = floor;
+  for (; i < size; ++i) rest = x[i] > rest ? x[i] : rest;
+  return std::max(rest, *std::max_element(best, best + row_lanes));
 }
 
 }  // namespace exfusion::kernels

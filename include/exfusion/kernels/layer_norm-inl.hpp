@@ -16,13 +16,8 @@ namespace detail {
 template <Scalar T>
 void layer_norm_row_backward(const T* x, const T* weight, const T* dy, T mean, T inverse_std, Index width,
                              GradientTarget<T> dx) {
-  T sum_g = 0, sum_gn = 0;
-#pragma omp simd reduction(+ : sum_g, sum_gn)
-  for (Index i = 0; i < width; ++i) {
-    const T g = dy[i] * weight[i];
-    sum_g += g;
-    sum_gn += g * (x[i] - mean);
-  }
+  const T sum_g = sum<T>(width, [=](Index i) { return dy[i] * weight[i]; });
+  const T sum_gn = sum<T>(width, [=](Index i) { return dy[i] * weight[i] * (x[i] - mean); });
   const T mean_g = sum_g / static_cast<T>(width);
   const T slope = sum_gn * inverse_std * inverse_std / static_cast<T>(width);
   write(dx, 0, width,
