@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <new>
 #include <unordered_map>
 #include <vector>
 
@@ -14,7 +16,7 @@ namespace exfusion {
 /// A step that repeats an earlier one therefore allocates nothing from the heap. Not thread-safe.
 class Arena {
  public:
-  /// `bytes` of uninitialised memory, valid until `reset`.
+  /// `bytes` of uninitialised memory, valid until `reset`. Throws std::bad_alloc.
   void* allocate(std::size_t bytes) {
     const std::size_t rounded = round_up(bytes);
     if (auto blocks = free_.find(rounded); blocks != free_.end() && !blocks->second.empty()) {
@@ -54,6 +56,7 @@ class Arena {
 
  private:
   static std::size_t round_up(std::size_t bytes) {
+    if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
     return (std::max<std::size_t>(bytes, 1) + storage_alignment - 1) / storage_alignment * storage_alignment;
   }
 
