@@ -79,6 +79,7 @@ class Tape {
       throw ShapeError("backward", "the loss has shape ", loss.shape(), ", not one number");
     if (!loss.requires_grad())
       throw Error("backward", "the loss was computed without a tape, or of constants");
+    if (loss.gradient()->arena != &arena_) throw Error("backward", "the loss was not recorded on this tape");
     if (std::exchange(finished_, true))
       throw Error("backward", "ran already: call clear() and go forward again");
     seed(loss, scale);
