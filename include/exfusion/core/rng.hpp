@@ -75,9 +75,13 @@ class Rng {
 
   /// The four random words at one state; a pure function.
   static constexpr Block at(State state) {
-    Block x{static_cast<std::uint32_t>(state.counter), static_cast<std::uint32_t>(state.counter >> 32), 0, 0};
-    auto key0 = static_cast<std::uint32_t>(state.key);
-    auto key1 = static_cast<std::uint32_t>(state.key >> 32);
+    return philox(
+        {static_cast<std::uint32_t>(state.counter), static_cast<std::uint32_t>(state.counter >> 32), 0, 0},
+        static_cast<std::uint32_t>(state.key), static_cast<std::uint32_t>(state.key >> 32));
+  }
+
+  /// Philox 4x32-10 itself: the counter `x` encrypted with the key.
+  static constexpr Block philox(Block x, std::uint32_t key0, std::uint32_t key1) {
     for (int round = 0; round < 10; ++round) {
       const std::uint64_t product0 = std::uint64_t{0xD2511F53U} * x[0];
       const std::uint64_t product1 = std::uint64_t{0xCD9E8D57U} * x[2];
