@@ -51,6 +51,23 @@ TEST(PatchEmbedding, IsAConvolutionWhoseStrideIsThePatch) {
   testing::expect_close(y.values(), expected, 1e-5);
 }
 
+TEST(PatchEmbedding, GradientsAreTheSameForAllThreadCounts) {
+  Rng rng(3);
+  const auto images = testing::random_float({40, 3, 32, 32}, rng);
+  const auto weight = testing::random_float({24, 3, 4, 4}, rng), bias = testing::random_float({24}, rng);
+  const auto dy = testing::random_values<float>(40 * 64 * 24, rng);
+  testing::expect_same_bits_for_all_thread_counts([&] {
+    std::vector<float> all;
+    for (const Parameter<float>* input : {&images, &weight, &bias}) input->gradient()->clear();
+    testing::run_backward<float>([&](const auto& ctx) { return patch_embedding(ctx, images, weight, bias); },
+                                 dy);
+    for (const Parameter<float>* input : {&images, &weight, &bias}) {
+      all.insert(all.end(), input->grad().begin(), input->grad().end());
+    }
+    return all;
+  });
+}
+
 TEST(PatchEmbedding, NamesTheShapesThatDoNotFit) {
   const Context<float> ctx;
   const auto images = Tensor<float>::zeros({2, 3, 10, 8});

@@ -14,7 +14,7 @@ namespace {
 TEST(Tokens, GradientsMatchDifferencesForOddSizes) {
   Rng rng(1);
   for (Index batch : {1, 3}) {
-    for (Index tokens : {1, 3, 7}) {
+    for (Index tokens : {1, 3, 7, 17}) {
       for (Index width : {1, 3, 17}) {
         const auto x = Parameter<double>::normal({batch, tokens, width}, 1.0, rng);
         const auto token = Parameter<double>::normal({width}, 1.0, rng);
