@@ -51,7 +51,7 @@ struct Gradient {
 template <Scalar T>
 class Tensor {
  public:
-  /// No tensor: an absent bias, for example.
+  /// No tensor, of shape [0]: an absent bias, for example.
   Tensor() = default;
 
   /// A view of memory that `owner` (may be null: the caller) keeps alive. No gradient when `gradient` is
@@ -89,8 +89,7 @@ class Tensor {
   explicit operator bool() const { return data_ != nullptr || owner_ != nullptr; }
 
   const Shape& shape() const { return shape_; }
-  /// Number of elements; 0 where there is no tensor.
-  Index size() const { return *this ? shape_.size() : 0; }
+  Index size() const { return shape_.size(); }
   T* data() const { return data_; }
   std::span<T> values() const { return {data_, static_cast<std::size_t>(size())}; }
 
@@ -131,7 +130,7 @@ class Tensor {
  protected:
   T* data_ = nullptr;
   Gradient<T>* gradient_ = nullptr;
-  Shape shape_;
+  Shape shape_{0};
   std::shared_ptr<void> owner_;
 };
 
