@@ -25,7 +25,7 @@ int main() {
   for (int step = 1; step <= 200; ++step) {
     const auto& [tokens, targets] = batches.next();
     const ex::Context<float> ctx{.tape = &tape, .rng = &rng, .training = true};
-    const auto loss = ex::cross_entropy(ctx, model(ctx, tokens), targets);
+    const auto loss = model.loss(ctx, tokens, targets);
     if (step % 50 == 0) std::cout << "step " << step << ", loss " << loss.item() << '\n';
     tape.backward(loss);
     optimizer.step();

@@ -53,6 +53,7 @@
 #include <exfusion/ops/gelu.hpp>
 #include <exfusion/ops/layer_norm.hpp>
 #include <exfusion/ops/linear.hpp>
+#include <exfusion/ops/linear_cross_entropy.hpp>
 #include <exfusion/ops/mean_pool.hpp>
 #include <exfusion/ops/mean_rows.hpp>
 #include <exfusion/ops/patch_embedding.hpp>

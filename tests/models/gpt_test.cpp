@@ -151,6 +151,31 @@ TEST(Gpt, LastLogitsAreThoseOfTheLastPosition) {
   }
 }
 
+TEST(Gpt, LossAndItsGradientsAreThoseOfTheLogits) {
+  Rng rng(12);
+  const Gpt<double> model(small, rng);
+  scramble(model, rng);
+  const auto tokens = random_tokens({3, 8}, 13, rng), targets = random_tokens({3, 8}, 13, rng);
+  const auto parameters = collect_parameters<double>(model).parameters;
+  const auto numbers = [&](const auto& loss_of) {
+    Tape<double> tape;
+    const auto loss = loss_of(Context<double>{.tape = &tape});
+    tape.backward(loss);
+    std::vector<double> all{loss.item()};
+    for (const auto& [name, tensor, options] : parameters) {
+      all.insert(all.end(), tensor.grad().begin(), tensor.grad().end());
+      tensor.gradient()->clear();
+    }
+    return all;
+  };
+  for (const CrossEntropyOptions& options : {CrossEntropyOptions{}, {.label_smoothing = 0.1}}) {
+    const auto expected =
+        numbers([&](const auto& ctx) { return cross_entropy(ctx, model(ctx, tokens), targets, options); });
+    const auto got = numbers([&](const auto& ctx) { return model.loss(ctx, tokens, targets, options); });
+    EXPECT_EQ(got, expected);
+  }
+}
+
 TEST(Gpt, CopiesAndTransformedModelsShareNothing) {
   Rng rng(7);
   const Gpt<double> model(small, rng);

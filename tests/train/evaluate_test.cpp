@@ -15,7 +15,7 @@ constexpr Index vocabulary = 5;
 struct SuccessorModel {
   mutable std::vector<std::int32_t> first_tokens;
 
-  Tensor<double> operator()(const Context<double>& ctx, const IntTensor& tokens) const {
+  Tensor<double> loss(const Context<double>& ctx, const IntTensor& tokens, const IntTensor& targets) const {
     EXPECT_FALSE(ctx.training);
     EXPECT_EQ(ctx.tape, nullptr);
     first_tokens.push_back(tokens.values()[0]);
@@ -23,7 +23,7 @@ struct SuccessorModel {
     for (Index i = 0; i < tokens.size(); ++i) {
       logits.data()[i * vocabulary + (tokens.data()[i] + 1) % vocabulary] = 2;
     }
-    return logits;
+    return ops::cross_entropy(ctx, logits, targets);
   }
 };
 

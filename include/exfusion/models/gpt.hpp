@@ -10,6 +10,7 @@
 #include <exfusion/nn/transformer_block.hpp>
 #include <exfusion/ops/add_position.hpp>
 #include <exfusion/ops/embedding.hpp>
+#include <exfusion/ops/linear_cross_entropy.hpp>
 #include <exfusion/ops/select_token.hpp>
 
 namespace exfusion {
@@ -96,6 +97,13 @@ struct Gpt {
   /// when an id is not in the vocabulary.
   Tensor<T> operator()(const Context<T>& ctx, const IntTensor& tokens) const {
     return ops::linear(ctx, hidden(ctx, tokens), wte);
+  }
+
+  /// tokens [B, T] and targets [B, T] to their mean cross-entropy, a scalar []: as `cross_entropy` of the
+  /// logits, but the logits exist block by block (`ops::linear_cross_entropy`). Throws as both do.
+  Tensor<T> loss(const Context<T>& ctx, const IntTensor& tokens, const IntTensor& targets,
+                 const CrossEntropyOptions& options = {}) const {
+    return ops::linear_cross_entropy(ctx, hidden(ctx, tokens), wte, targets, options);
   }
 
   /// tokens [B, T] to the last position's logits [B, V], for generation: the other positions' are not

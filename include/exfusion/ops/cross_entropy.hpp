@@ -7,7 +7,27 @@
 #include <exfusion/kernels/cross_entropy.hpp>
 #include <exfusion/ops/check_ids.hpp>
 
-namespace exfusion::ops {
+namespace exfusion {
+
+namespace detail {
+
+/// How many targets are not ignored. Throws as `cross_entropy` does, except for shapes.
+inline Index counted_targets(std::string_view operation, const IntTensor& targets, Index classes,
+                             const CrossEntropyOptions& options) {
+  if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1)) {
+    throw ConfigError(operation, "label_smoothing is ", options.label_smoothing, ": it must lie in [0, 1]");
+  }
+  check_ids(operation, "targets", targets, classes, options.ignore_index);
+  const Index counted = targets.size() - std::ranges::count(targets.values(), options.ignore_index);
+  if (counted == 0) {
+    throw Error(operation, "all ", targets.size(), " targets are ignored: their mean does not exist");
+  }
+  return counted;
+}
+
+}  // namespace detail
+
+namespace ops {
 
 template <Scalar T>
 struct CrossEntropyNode {
@@ -36,16 +56,8 @@ Tensor<T> cross_entropy(const Context<T>& ctx, const Tensor<T>& logits, const In
     throw ShapeError("cross_entropy", "logits is ", logits.shape(), " and targets is ", targets.shape(),
                      ": logits must have the targets' axes and one of classes");
   }
-  if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1)) {
-    throw ConfigError("cross_entropy", "label_smoothing is ", options.label_smoothing,
-                      ": it must lie in [0, 1]");
-  }
   const Index rows = targets.size(), classes = logits.shape()[-1];
-  detail::check_ids("cross_entropy", "targets", targets, classes, options.ignore_index);
-  const Index counted = rows - std::ranges::count(targets.values(), options.ignore_index);
-  if (counted == 0) {
-    throw Error("cross_entropy", "all ", rows, " targets are ignored: their mean does not exist");
-  }
+  const Index counted = detail::counted_targets("cross_entropy", targets, classes, options);
   Tensor<T> loss = ctx.output(Shape{}, logits);
   const Tensor<T> log_sum_exp = ctx.saved({rows});
   const double total = kernels::CrossEntropy<T>::forward(logits.data(), targets.data(), rows, classes,
@@ -55,4 +67,5 @@ Tensor<T> cross_entropy(const Context<T>& ctx, const Tensor<T>& logits, const In
   return loss;
 }
 
-}  // namespace exfusion::ops
+}  // namespace ops
+}  // namespace exfusion

@@ -20,14 +20,14 @@ void for_each_of(const Batches& batches, Index most, const Use& use) {
 
 }  // namespace detail
 
-/// Mean cross-entropy per token, in nats, over at most `most` batches (0: all).
+/// Mean cross-entropy per token, in nats, over at most `most` batches (0: all). The model is a Gpt, or has a
+/// `loss` like its.
 template <class Model>
 double evaluate_text(const Model& model, const data::TextBatches& batches, Index most = 0) {
   double sum = 0;
   Index tokens = 0;
   detail::for_each_of(batches, most, [&](const data::TextBatch& batch) {
-    const auto logits = model({}, batch.tokens);
-    sum += static_cast<double>(ops::cross_entropy({}, logits, batch.targets).item()) *
+    sum += static_cast<double>(model.loss({}, batch.tokens, batch.targets).item()) *
            static_cast<double>(batch.targets.size());
     tokens += batch.targets.size();
   });
