@@ -57,6 +57,7 @@
 #include <exfusion/ops/mean_pool.hpp>
 #include <exfusion/ops/mean_rows.hpp>
 #include <exfusion/ops/patch_embedding.hpp>
+#include <exfusion/ops/patches.hpp>
 #include <exfusion/ops/prepend_token.hpp>
 #include <exfusion/ops/rms_norm.hpp>
 #include <exfusion/ops/select_token.hpp>

@@ -76,7 +76,7 @@ TEST(PatchEmbedding, NamesTheShapesThatDoNotFit) {
     FAIL() << "patches that do not tile the image were accepted";
   } catch (const ShapeError& error) {
     EXPECT_STREQ(error.what(),
-                 "[patch_embedding] images are [2, 3, 10, 8]: patches of 4 x 4 pixels do not tile them");
+                 "[patches] images are [2, 3, 10, 8]: patches of 4 x 4 pixels do not tile them");
   }
   EXPECT_THROW(patch_embedding(ctx, images, Tensor<float>::zeros({5, 1, 2, 2})), ShapeError);
   EXPECT_THROW(patch_embedding(ctx, images, Tensor<float>::zeros({5, 3, 2, 1})), ShapeError);
