@@ -71,6 +71,28 @@ TEST(Gradient, OfAnActivationTakesMemoryFromTheArenaWhenFirstWritten) {
   EXPECT_EQ(gradient.open().data, first);
 }
 
+TEST(Gradient, HandsItsMemoryOverOnlyToAnEmptyOneOfTheSameSizeAndArena) {
+  Arena arena, other_arena;
+  float own[8] = {};
+  Gradient<float> from{nullptr, 8, false, &arena}, to{nullptr, 8, false, &arena};
+  EXPECT_FALSE(from.hand_over(to)) << "there is nothing to hand over";
+  float* memory = from.open().data;
+  for (Gradient<float> unfit :
+       {Gradient<float>{nullptr, 4, false, &arena}, Gradient<float>{nullptr, 8, false, &other_arena},
+        Gradient<float>{own, 8, false, nullptr}, Gradient<float>{own, 8, true, &arena}}) {
+    float* before = unfit.data;
+    EXPECT_FALSE(from.hand_over(unfit));
+    EXPECT_EQ(unfit.data, before);
+    EXPECT_TRUE(from.defined);
+  }
+  EXPECT_TRUE(from.hand_over(to));
+  EXPECT_EQ(to.data, memory);
+  EXPECT_TRUE(to.open().accumulate);
+  EXPECT_FALSE(from.defined);
+  from.clear();
+  EXPECT_NE(from.open().data, memory);
+}
+
 TEST(Gradient, IsAbsentFromConstantsAndDetachedTensors) {
   const auto x = Parameter<float>::constant({2}, 1.0F);
   EXPECT_TRUE(x.requires_grad());

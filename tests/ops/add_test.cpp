@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <exfusion/ops/add.hpp>
+#include <exfusion/ops/silu.hpp>
 #include <exfusion/testing/grad_check.hpp>
 
 #include "support/ops.hpp"
@@ -26,6 +27,21 @@ TEST(Add, AddsATensorToItselfAndToASumOfItself) {
   const Context<double> ctx;
   const auto y = add(ctx, add(ctx, x, x), x);
   for (Index i = 0; i < x.size(); ++i) EXPECT_DOUBLE_EQ(y.data()[i], 3 * x.data()[i]);
+}
+
+TEST(Add, GradientOfAResidualStreamMatchesDifferences) {
+  Rng rng(4);
+  const auto x = Parameter<double>::normal({3, 5}, 1.0, rng);
+  const auto z = Parameter<double>::normal({3, 5}, 1.0, rng);
+  const auto result = testing::grad_check(
+      [&](const auto& ctx) {
+        auto stream = add(ctx, x, z);
+        for (int layer = 0; layer < 2; ++layer) stream = add(ctx, stream, silu(ctx, stream));
+        stream = add(ctx, silu(ctx, stream), stream);  // the other way round
+        return add(ctx, stream, stream);
+      },
+      {x, z});
+  EXPECT_TRUE(result) << result;
 }
 
 TEST(Add, SumsLargeTensorsElementByElement) {

@@ -35,6 +35,15 @@ struct Gradient {
     return {data, std::exchange(defined, true)};
   }
 
+  /// Gives its value and memory to another activation's gradient of the same size and arena, if nothing has
+  /// been written there: as good as a copy when this one is not needed any more. Returns whether it did.
+  bool hand_over(Gradient& to) {
+    if (!defined || arena == nullptr || to.arena != arena || to.size != size || to.defined) return false;
+    to.data = std::exchange(data, nullptr);
+    to.defined = std::exchange(defined, false);
+    return true;
+  }
+
   /// Forgets the value; an activation's memory goes back to its arena.
   void clear() {
     defined = false;

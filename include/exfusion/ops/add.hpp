@@ -10,11 +10,12 @@ struct AddNode {
   static constexpr std::string_view name = "add";
   Tensor<T> a, b, y;
 
+  // b first, so that a can have the memory of y's gradient itself: in a residual stream nobody has written to
+  // a's gradient yet.
   void backward() const {
-    for (const Tensor<T>* input : {&a, &b}) {
-      if (!input->requires_grad()) continue;
-      kernels::Add<T>::backward(y.grad().data(), input->open_gradient(), y.size());
-    }
+    if (b.requires_grad()) kernels::Add<T>::backward(y.grad().data(), b.open_gradient(), y.size());
+    if (!a.requires_grad() || y.gradient()->hand_over(*a.gradient())) return;
+    kernels::Add<T>::backward(y.grad().data(), a.open_gradient(), y.size());
   }
 };
 

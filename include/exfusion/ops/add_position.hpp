@@ -14,11 +14,12 @@ struct AddPositionNode {
   void backward() const {
     const T* dy = y.grad().data();
     const Shape& shape = x.shape();
-    if (x.requires_grad()) kernels::Add<T>::backward(dy, x.open_gradient(), x.size());
     if (table.requires_grad()) {
       kernels::AddPosition<T>::backward_table(dy, table.open_gradient(), shape[0], shape[1], shape[2],
                                               table.shape()[0]);
     }
+    if (!x.requires_grad() || y.gradient()->hand_over(*x.gradient())) return;
+    kernels::Add<T>::backward(dy, x.open_gradient(), x.size());
   }
 };
 
