@@ -22,6 +22,7 @@
 #include <exfusion/models/collapse.hpp>
 #include <exfusion/models/config_check.hpp>
 #include <exfusion/models/expert_init.hpp>
+#include <exfusion/models/flops.hpp>
 #include <exfusion/models/gpt.hpp>
 #include <exfusion/models/upcycle.hpp>
 #include <exfusion/models/vit.hpp>
