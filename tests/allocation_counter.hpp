@@ -1,9 +1,11 @@
 #pragma once
 
-// Counts heap allocations of the whole program. Include it in one source file of a test only: it replaces the
-// global operator new.
+// Counts heap allocations of the whole program and their bytes. Include it in one source file of a test only:
+// it replaces the global operator new.
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
@@ -13,16 +15,33 @@ inline std::atomic<long> allocation_count{0};
 /// Over-aligned blocks in use: one for each Buffer that is not empty.
 inline std::atomic<long> live_aligned_blocks{0};
 
+/// Bytes in use, as they were asked for.
+inline std::atomic<std::ptrdiff_t> live_bytes{0};
+
+// Each block stands behind a margin of its own alignment, at the end of which its size is kept.
+inline std::size_t margin_of(std::size_t alignment) { return std::max(alignment, alignof(std::max_align_t)); }
+inline std::size_t& size_of(void* memory) { return static_cast<std::size_t*>(memory)[-1]; }
+
 inline void* counted_allocation(std::size_t size, std::size_t alignment) {
+  const std::size_t margin = margin_of(alignment);
+  void* block = std::aligned_alloc(margin, (size + margin - 1) / margin * margin + margin);
+  if (block == nullptr) throw std::bad_alloc();
   ++allocation_count;
-  const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
-  if (void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded)) return memory;
-  throw std::bad_alloc();
+  live_bytes += static_cast<std::ptrdiff_t>(size);
+  void* memory = static_cast<std::byte*>(block) + margin;
+  size_of(memory) = size;
+  return memory;
 }
 
-inline void free_aligned(void* memory) {
+inline void counted_free(void* memory, std::size_t alignment) {
+  if (memory == nullptr) return;
+  live_bytes -= static_cast<std::ptrdiff_t>(size_of(memory));
+  std::free(static_cast<std::byte*>(memory) - margin_of(alignment));
+}
+
+inline void free_aligned(void* memory, std::align_val_t alignment) {
   if (memory != nullptr) --live_aligned_blocks;
-  std::free(memory);
+  counted_free(memory, static_cast<std::size_t>(alignment));
 }
 
 }  // namespace exfusion::testing
@@ -35,9 +54,15 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   ++exfusion::testing::live_aligned_blocks;
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { exfusion::testing::free_aligned(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  exfusion::testing::free_aligned(memory);
+void operator delete(void* memory) noexcept {
+  exfusion::testing::counted_free(memory, alignof(std::max_align_t));
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  exfusion::testing::counted_free(memory, alignof(std::max_align_t));
+}
+void operator delete(void* memory, std::align_val_t alignment) noexcept {
+  exfusion::testing::free_aligned(memory, alignment);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t alignment) noexcept {
+  exfusion::testing::free_aligned(memory, alignment);
 }

@@ -57,6 +57,22 @@ TEST(Arena, ForgetsReleasedBlocksAtReset) {
   EXPECT_EQ(blocks.size(), 4U);
 }
 
+TEST(Arena, CountsTheMostBytesOfDistinctBlocksBetweenTwoResets) {
+  Arena arena;
+  EXPECT_EQ(arena.peak_bytes(), 0U);
+  void* block = arena.allocate(100);
+  arena.allocate(64);
+  EXPECT_EQ(arena.peak_bytes(), 128U + 64U);
+  arena.release(block, 100);
+  arena.allocate(128);
+  EXPECT_EQ(arena.peak_bytes(), 128U + 64U);
+  arena.reset();
+  arena.allocate(128);
+  EXPECT_EQ(arena.peak_bytes(), 128U + 64U);
+  arena.allocate(3000000);
+  EXPECT_EQ(arena.peak_bytes(), 128U + 3000000U);
+}
+
 TEST(Arena, RefusesSizesThatOverflow) {
   Arena arena;
   EXPECT_THROW(arena.allocate(std::numeric_limits<std::size_t>::max() - 3), std::bad_alloc);

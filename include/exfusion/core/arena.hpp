@@ -28,6 +28,8 @@ class Arena {
     if (chunk_ == chunks_.size()) chunks_.emplace_back(next_chunk_size(rounded));
     void* block = chunks_[chunk_].data() + used_;
     used_ += rounded;
+    taken_ += rounded;
+    peak_ = std::max(peak_, taken_);
     return block;
   }
 
@@ -45,7 +47,12 @@ class Arena {
     for (auto& [size, blocks] : free_) blocks.clear();
     chunk_ = 0;
     used_ = 0;
+    taken_ = 0;
   }
+
+  /// The most bytes of distinct blocks that were handed out between two resets: what a step needs. A block
+  /// that was released and handed out again counts once.
+  std::size_t peak_bytes() const { return peak_; }
 
   /// Bytes reserved from the heap.
   std::size_t reserved_bytes() const {
@@ -76,6 +83,8 @@ class Arena {
   std::vector<Buffer<std::byte>> chunks_;
   std::size_t chunk_ = 0;
   std::size_t used_ = 0;
+  std::size_t taken_ = 0;
+  std::size_t peak_ = 0;
   std::unordered_map<std::size_t, std::vector<void*>> free_;
 };
 
