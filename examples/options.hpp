@@ -15,6 +15,7 @@
 #include <exfusion/nn/sparse_moe.hpp>
 #include <exfusion/nn/static_fusion.hpp>
 #include <exfusion/optim/schedule.hpp>
+#include <exfusion/train/activation_plan.hpp>
 
 #include "program.hpp"
 
@@ -63,6 +64,7 @@ struct Options {
   Index eval_interval = 250;
   Index eval_batches = 0;
   std::string out;
+  bool dry_run = false;
 };
 
 /// A description of an option whose default is not a plain value.
@@ -127,6 +129,7 @@ inline void add_training_options(CLI::App& app, Options& o) {
   app.add_option("--eval-batches", o.eval_batches, "Batches of an evaluation during training; 0: all");
   app.add_option("--out", o.out,
                  with_default("Folder for the trained dense model, made if missing", "nothing is saved"));
+  app.add_flag("--dry-run", o.dry_run, "Print what memory and work a step would take, and do nothing");
 }
 
 namespace detail {
@@ -212,12 +215,27 @@ inline ExpertInit make_expert_init(const Options& o) {
   return Copies{};
 }
 
+/// What the options ask for, as the memory plan wants to know it.
+inline train::FfnPlan ffn_plan(const Options& o) {
+  if (o.ffn == "dense") return {};
+  if (o.ffn == "moe") return {.kind = train::FfnKind::sparse, .experts = o.experts, .k = o.moe_k};
+  train::FfnPlan plan{.kind = train::FfnKind::fused, .experts = o.experts};
+  if (o.fusion == "static") plan.rule = train::RuleKind::fixed;
+  if (o.fusion == "learned") plan.rule = train::RuleKind::learned;
+  if (o.fusion == "learned") plan.granularity = granularity_named(o.granularity);
+  return plan;
+}
+
 /// Calls `use(model)` with the model that the options ask for, made from the dense one: its type depends on
-/// the feed-forward network and the fusion rule.
+/// the feed-forward network and the fusion rule. The dense one is gone by then.
 template <class Model, class Use>
-void with_chosen_ffn(const Model& dense, const Options& o, Rng& rng, const Use& use) {
+void with_chosen_ffn(Model dense, const Options& o, Rng& rng, const Use& use_model) {
   using T = float;
-  if (o.ffn == "dense") return use(dense);
+  if (o.ffn == "dense") return use_model(std::move(dense));
+  const auto use = [&](auto model) {
+    dense = Model();
+    use_model(std::move(model));
+  };
   if (o.ffn == "moe") {
     const SparseMoEOptions mixture{.experts = o.experts, .k = o.moe_k, .balance = o.moe_balance};
     return use(dense.transform_ffn(

@@ -168,16 +168,20 @@ int main(int argc, char** argv) try {
   settle(app, o);
 
   const data::TextDataset text = load_text(o);
+  const GptConfig config{.vocab_size = text.tokenizer.vocab_size(),
+                         .context = o.context,
+                         .layers = o.layers,
+                         .heads = o.heads,
+                         .d_model = o.d_model,
+                         .dropout = o.dropout};
+  if (o.dry_run) {
+    print_plan(config, o, o.context);
+    return 0;
+  }
   Rng rng(o.seed);
-  const Gpt<float> dense({.vocab_size = text.tokenizer.vocab_size(),
-                          .context = o.context,
-                          .layers = o.layers,
-                          .heads = o.heads,
-                          .d_model = o.d_model,
-                          .dropout = o.dropout},
-                         rng);
   int code = 0;
-  with_chosen_ffn(dense, o, rng, [&](auto model) { code = train_model(std::move(model), text, o, rng); });
+  with_chosen_ffn(Gpt<float>(config, rng), o, rng,
+                  [&](auto model) { code = train_model(std::move(model), text, o, rng); });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

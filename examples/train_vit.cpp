@@ -174,19 +174,23 @@ int main(int argc, char** argv) try {
   settle(app, o);
 
   const data::ImageSplit images = load_images(o);
+  const VitConfig config{.image_size = images.train.height,
+                         .channels = images.train.channels,
+                         .patch_size = o.patch,
+                         .classes = images.train.classes(),
+                         .layers = o.layers,
+                         .heads = o.heads,
+                         .d_model = o.d_model,
+                         .dropout = o.dropout,
+                         .drop_path = o.drop_path};
+  if (o.dry_run) {
+    print_plan(config, o);
+    return 0;
+  }
   Rng rng(o.seed);
-  const Vit<float> dense({.image_size = images.train.height,
-                          .channels = images.train.channels,
-                          .patch_size = o.patch,
-                          .classes = images.train.classes(),
-                          .layers = o.layers,
-                          .heads = o.heads,
-                          .d_model = o.d_model,
-                          .dropout = o.dropout,
-                          .drop_path = o.drop_path},
-                         rng);
   int code = 0;
-  with_chosen_ffn(dense, o, rng, [&](auto model) { code = train_model(std::move(model), images, o, rng); });
+  with_chosen_ffn(Vit<float>(config, rng), o, rng,
+                  [&](auto model) { code = train_model(std::move(model), images, o, rng); });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

@@ -10,6 +10,7 @@
 
 #include <exfusion/models/collapse.hpp>
 #include <exfusion/optim/clip.hpp>
+#include <exfusion/train/memory_plan.hpp>
 #include <exfusion/train/progress.hpp>
 
 #include "options.hpp"
@@ -64,6 +65,14 @@ inline void print_training(const Options& o) {
     std::cout << (o.out.empty() ? "output: none (choose a folder by --out)" : "output: " + o.out) << '\n';
   }
   std::cout << '\n' << std::flush;
+}
+
+/// Prints what a step would take. `Config` is the model's; `tokens` of a sequence, 0 for images.
+template <class Config>
+void print_plan(const Config& config, const Options& o, Index tokens = 0) {
+  const train::StepPlan step{
+      .pass = {.batch = o.batch, .tokens = tokens}, .accumulate = o.accumulate, .average = o.ema > 0};
+  std::cout << train::memory_table(train::plan_memory(config, ffn_plan(o), step));
 }
 
 /// What is evaluated beside the trained model and saved: the collapsed model where experts are fused, else a

@@ -1,3 +1,4 @@
+#include <cctype>
 #include <cstdlib>
 #include <sstream>
 #include <string>
@@ -91,6 +92,31 @@ TEST(TrainGpt, TrainsEveryKindOfFeedForwardNetworkAndRule) {
     EXPECT_EQ(result.exit_code, 0) << kind[1] << ' ' << kind.back() << ": " << result.error;
     EXPECT_EQ(number_after(result.out, "after collapse:") > 0, kind[1] != "dense" && kind[1] != "moe");
   }
+}
+
+TEST(TrainGpt, ADryRunCountsAModelThatNoMachineHoldsAndDoesNothing) {
+  const Desk desk;
+  const ProgramResult result =
+      desk.train({"--dry-run", "--layers", "1000", "--d-model", "8192", "--experts", "64", "--out", "model"});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  // Each of 1000 layers has 64 networks of 8 x 8192 x 8192 numbers.
+  EXPECT_GT(number_after(result.out, "parameters, trained"), 1000.0 * 64 * 8 * 8192 * 8192);
+  EXPECT_TRUE(has(result.out, "memory in all")) << result.out;
+  EXPECT_TRUE(has(result.out, "TiB")) << result.out;
+  EXPECT_FALSE(has(result.out, "step 1")) << result.out;
+  EXPECT_FALSE(std::filesystem::exists(desk.folder / "model"));
+  EXPECT_EQ(desk.train({"--dry-run", "--heads", "3"}).exit_code, 2);
+}
+
+TEST(TrainGpt, ADryRunCountsTheParametersThatTheRunThenHas) {
+  const Desk desk;
+  const ProgramResult plan = desk.train({"--dry-run"}), run = desk.train();
+  const std::string text = run.out.substr(run.out.find("parameters: "), 40);
+  std::string digits;
+  for (char c : text.substr(0, text.find(" trained"))) {
+    if (std::isdigit(static_cast<unsigned char>(c)) != 0) digits += c;
+  }
+  EXPECT_EQ(number_after(plan.out, "parameters, trained"), std::stod(digits)) << plan.out << run.out;
 }
 
 TEST(TrainGpt, GivesTheSameModelForAnyNumberOfThreads) {

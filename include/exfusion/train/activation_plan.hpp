@@ -1,0 +1,268 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string_view>
+
+#include <exfusion/core/buffer.hpp>
+#include <exfusion/kernels/layer_norm.hpp>
+#include <exfusion/kernels/sparse_moe.hpp>
+#include <exfusion/models/gpt.hpp>
+#include <exfusion/models/vit.hpp>
+
+namespace exfusion::train {
+
+enum class FfnKind { dense, fused, sparse };
+enum class RuleKind { fixed, learned, memory_bank };
+
+/// Which feed-forward networks stand in a model's blocks.
+struct FfnPlan {
+  FfnKind kind = FfnKind::dense;
+  Index experts = 1;                                         ///< fused, sparse
+  Index k = 1;                                               ///< sparse: experts that serve each token.
+  RuleKind rule = RuleKind::memory_bank;                     ///< fused
+  FusionGranularity granularity = FusionGranularity::layer;  ///< fused, learned
+};
+
+/// One pass of training.
+struct PassPlan {
+  Index batch = 1;   ///< Sequences or images.
+  Index tokens = 0;  ///< GPT: tokens of a sequence; 0: the model's context. ViT: ignored.
+};
+
+/// The arena's blocks for float arrays of one pass, by arithmetic alone: what goes forward stays until the
+/// tape is cleared; a gradient's block is given back, and used again for an array of the same size only.
+class BlockCount {
+ public:
+  /// Takes a block for so many numbers until the end.
+  void keep(double numbers) { kept_ += bytes_of(numbers); }
+  /// Takes a block for a gradient.
+  void open(double numbers) {
+    Uses& uses = gradients_[bytes_of(numbers)];
+    uses.most = std::max(uses.most, ++uses.now);
+  }
+  /// Gives a gradient's block back.
+  void close(double numbers) { --gradients_[bytes_of(numbers)].now; }
+
+  /// All distinct blocks.
+  double bytes() const {
+    double sum = kept_;
+    for (const auto& [bytes, uses] : gradients_) sum += bytes * uses.most;
+    return sum;
+  }
+
+ private:
+  struct Uses {
+    double now = 0, most = 0;
+  };
+
+  static double bytes_of(double numbers) {
+    constexpr double line = storage_alignment;
+    return std::max(line, std::ceil(numbers * sizeof(float) / line) * line);
+  }
+
+  double kept_ = 0;
+  std::map<double, Uses> gradients_;
+};
+
+/// What the blocks of a model need for one pass: the operations of TransformerBlock, in its order.
+struct BlockPlan {
+  double rows = 0;  ///< n: tokens of the whole batch.
+  double d_model = 0;
+  double d_ff = 0;
+  double heads = 0;
+  bool gated = false;  ///< SwiGLU.
+  bool dropout = false;
+  FfnPlan ffn;
+
+  double width() const { return rows * d_model; }
+  double experts() const { return static_cast<double>(ffn.experts); }
+
+  /// Layer normalisation: y, mean, 1 / std, scratch.
+  void normalise(BlockCount& count) const {
+    count.keep(width());
+    count.keep(rows);
+    count.keep(rows);
+    const auto scratch =
+        kernels::LayerNorm<float>::scratch_size(static_cast<Index>(rows), static_cast<Index>(d_model));
+    count.keep(static_cast<double>(scratch));
+  }
+
+  void forward(BlockCount& count, bool drop_path) const {
+    normalise(count);
+    count.keep(3 * width());   // q, k, v
+    count.keep(width());       // attention
+    count.keep(rows * heads);  // its log-sum-exp
+    count.keep(width());       // projection
+    forward_sum(count, drop_path);
+    normalise(count);
+    ffn.kind == FfnKind::sparse ? forward_sparse(count) : forward_ffn(count);
+    forward_sum(count, drop_path);
+  }
+
+  // At its beginning and its end the residual stream's gradient is open. A sum hands it on.
+  void backward(BlockCount& count, bool drop_path) const {
+    backward_sum(count, drop_path);
+    ffn.kind == FfnKind::sparse ? backward_sparse(count) : backward_ffn(count);
+    count.close(width());  // norm2 adds to the residual stream's
+    backward_sum(count, drop_path);
+    replace(count, width(), width());      // projection
+    replace(count, width(), 3 * width());  // attention
+    replace(count, 3 * width(), width());  // q, k, v
+    count.close(width());
+  }
+
+ private:
+  /// An operation's input gets its gradient, then the output's goes.
+  static void replace(BlockCount& count, double output, double input) {
+    count.open(input);
+    count.close(output);
+  }
+
+  void forward_sum(BlockCount& count, bool drop_path) const {
+    const int drops = static_cast<int>(dropout) + static_cast<int>(drop_path);
+    for (int i = 0; i <= drops; ++i) count.keep(width());
+  }
+  void backward_sum(BlockCount& count, bool drop_path) const {
+    count.open(width());
+    if (dropout || drop_path) replace(count, width(), width());
+  }
+
+  void forward_hidden(BlockCount& count, double hidden) const {
+    for (int i = 0; i < (gated ? 3 : 2); ++i) count.keep(hidden);
+  }
+  void backward_hidden(BlockCount& count, double hidden, double input) const {
+    count.open(hidden);
+    if (gated) count.open(hidden);
+    count.close(hidden);
+    replace(count, hidden, input);
+    if (gated) count.close(hidden);
+  }
+
+  void forward_ffn(BlockCount& count) const {
+    forward_hidden(count, rows * d_ff);
+    count.keep(width());
+    if (ffn.kind != FfnKind::fused || ffn.rule != RuleKind::memory_bank) return;
+    count.keep(d_model);
+    for (int i = 0; i < 3; ++i) count.keep(experts());
+  }
+  void backward_ffn(BlockCount& count) const {
+    replace(count, width(), rows * d_ff);
+    backward_hidden(count, rows * d_ff, width());
+  }
+
+  double served() const { return rows * static_cast<double>(ffn.k); }
+
+  void forward_sparse(BlockCount& count) const {
+    const auto integers = kernels::TokenGroups::storage(static_cast<Index>(rows), ffn.k, ffn.experts);
+    for (int i = 0; i < 2; ++i) count.keep(rows * experts());  // logits and probabilities
+    count.keep(served());                                      // gates
+    count.keep(static_cast<double>(integers));
+    count.keep(experts());  // totals of the balance loss
+    count.keep(served() * d_model);
+    forward_hidden(count, served() * d_ff);
+    count.keep(served() * d_model);
+    count.keep(width());
+  }
+  void backward_sparse(BlockCount& count) const {
+    count.open(served());
+    replace(count, width(), served() * d_model);
+    replace(count, served() * d_model, served() * d_ff);
+    backward_hidden(count, served() * d_ff, served() * d_model);
+    replace(count, served() * d_model, width());
+    count.open(rows * experts());
+    count.close(served());
+    replace(count, rows * experts(), rows * experts());
+    count.close(rows * experts());
+  }
+};
+
+namespace detail {
+
+inline void check_pass(const FfnPlan& ffn, Index batch, Index tokens) {
+  constexpr std::string_view plan = "memory plan";
+  exfusion::detail::check_positive(plan, "batch", batch);
+  exfusion::detail::check_positive(plan, "tokens", tokens);
+  exfusion::detail::check_size(plan, "a batch", {batch, tokens});
+  exfusion::detail::check_positive(plan, "experts", ffn.experts);
+  exfusion::detail::check_positive(plan, "k", ffn.k);
+  constexpr Index most = Index{1} << 16;
+  if (ffn.experts <= most && ffn.k <= ffn.experts) return;
+  throw ConfigError(plan, "experts = ", ffn.experts, ", k = ", ffn.k, ": there can be at most ", most,
+                    " experts, and k at most as many as they");
+}
+
+template <class Config>
+BlockPlan block_plan(const Config& config, const FfnPlan& ffn, double rows) {
+  return {.rows = rows,
+          .d_model = static_cast<double>(config.d_model),
+          .d_ff = static_cast<double>(config.hidden()),
+          .heads = static_cast<double>(config.heads),
+          .gated = config.activation == Activation::swiglu,
+          .dropout = config.dropout > 0,
+          .ffn = ffn};
+}
+
+/// Positions and their dropout, all blocks, and the last normalisation, forward and backward. Before and
+/// after, one gradient of the blocks' width is open.
+template <class DropPath>
+void count_trunk(BlockCount& count, const BlockPlan& block, Index layers, const DropPath& drop_path) {
+  for (int i = 0; i < (block.dropout ? 2 : 1); ++i) count.keep(block.width());
+  for (Index layer = 0; layer < layers; ++layer) block.forward(count, drop_path(layer));
+  block.normalise(count);
+  count.open(block.width());
+  count.close(block.width());
+  for (Index layer = layers - 1; layer >= 0; --layer) block.backward(count, drop_path(layer));
+}
+
+}  // namespace detail
+
+/// Bytes of the arena's blocks that one training pass of a Gpt in float takes (`Arena::peak_bytes`):
+/// activations, what operations save for the backward pass, and the activations' gradients. The tape's own
+/// records are left out, some hundred bytes for each operation. Throws ConfigError when the configuration
+/// cannot work, a size is not positive, there are more than 65536 experts, or k is more than they.
+inline double activation_bytes(const GptConfig& config, const FfnPlan& ffn, const PassPlan& pass) {
+  checked(config);
+  const Index tokens = pass.tokens == 0 ? config.context : pass.tokens;
+  detail::check_pass(ffn, pass.batch, tokens);
+  const double rows = static_cast<double>(pass.batch) * static_cast<double>(tokens);
+  const BlockPlan block = detail::block_plan(config, ffn, rows);
+  BlockCount count;
+  count.keep(block.width());  // embedding
+  const auto classes = static_cast<double>(config.vocab_size);
+  count.keep(classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows));  // logits of one block of rows
+  count.keep(rows);                                                           // their log-sum-exp
+  count.open(block.width());
+  detail::count_trunk(count, block, config.layers, [](Index) { return false; });
+  return count.bytes();
+}
+
+/// The same for a Vit, with `cross_entropy` of its logits as the loss.
+inline double activation_bytes(const VitConfig& config, const FfnPlan& ffn, const PassPlan& pass) {
+  checked(config);
+  detail::check_pass(ffn, pass.batch, config.tokens());
+  const auto images = static_cast<double>(pass.batch);
+  const BlockPlan block = detail::block_plan(config, ffn, images * static_cast<double>(config.tokens()));
+  const double patches = images * static_cast<double>(config.patches());
+  const double pooled = images * block.d_model, logits = images * static_cast<double>(config.classes);
+  BlockCount count;
+  count.keep(patches * static_cast<double>(config.channels * config.patch_size * config.patch_size));
+  count.keep(patches * block.d_model);
+  if (config.pooling == Pooling::cls) {
+    count.keep(block.width());
+    count.keep(pooled);
+  }
+  for (double numbers : {pooled, logits, images}) count.keep(numbers);  // pooled, logits, log-sum-exp
+  for (double numbers : {logits, pooled}) {
+    count.open(numbers);
+    count.close(numbers);
+  }
+  count.open(block.width());
+  detail::count_trunk(count, block, config.layers,
+                      [&](Index layer) { return config.drop_path_of(layer) > 0; });
+  if (config.pooling == Pooling::cls) count.open(patches * block.d_model);
+  return count.bytes();
+}
+
+}  // namespace exfusion::train
