@@ -60,6 +60,7 @@
 #include <exfusion/ops/patch_embedding.hpp>
 #include <exfusion/ops/patches.hpp>
 #include <exfusion/ops/prepend_token.hpp>
+#include <exfusion/ops/recompute.hpp>
 #include <exfusion/ops/rms_norm.hpp>
 #include <exfusion/ops/select_token.hpp>
 #include <exfusion/ops/silu.hpp>

@@ -55,14 +55,15 @@ IntTensor random_integers(Shape shape, Index below, Rng& rng) {
 
 /// Allocations of each of a few steps with fresh data: the first may allocate, the others may not.
 template <class Model, class Loss>
-void expect_no_allocation(const Model& model, const IntTensor& targets, Index classes, const Loss& loss_of) {
+void expect_no_allocation(const Model& model, const IntTensor& targets, Index classes, const Loss& loss_of,
+                          bool recompute = false) {
   Rng rng(5);
   AdamW<float> optimizer(model, {.lr = 1e-2});
   Tape<float> tape;
   for (int step = 0; step < 5; ++step) {
     for (std::int32_t& target : targets.values()) target = static_cast<std::int32_t>(rng.below(classes));
     const long before = testing::allocation_count;
-    const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true};
+    const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true, .recompute = recompute};
     const auto loss = loss_of(ctx);
     tape.backward(loss);
     clip_gradient_norm(optimizer.parameters(), 0.5);
@@ -83,7 +84,9 @@ void expect_no_allocation_in_gpt(const Model& model) {
   Rng rng(6);
   const auto tokens = random_integers({3, 32}, 65, rng);
   const auto targets = random_integers({3, 32}, 65, rng);
-  expect_no_allocation(model, targets, 65, [&](const auto& ctx) { return model.loss(ctx, tokens, targets); });
+  const auto loss = [&](const auto& ctx) { return model.loss(ctx, tokens, targets); };
+  expect_no_allocation(model, targets, 65, loss);
+  expect_no_allocation(model, targets, 65, loss, true);
   expect_no_allocation(model, targets, 65, [&](const auto& ctx) {
     return linear_cross_entropy(ctx, model.hidden(ctx, tokens), model.wte, targets, {}, 65 * 7);
   });
@@ -114,10 +117,14 @@ TEST(TrainingStep, AllocatesNothingInAVit) {
   for (Pooling pooling : {Pooling::cls, Pooling::mean}) {
     const auto dense = vit(pooling);
     const auto fused = upcycle(dense, {.experts = 4}, rng);
-    expect_no_allocation(dense, labels, 10,
-                         [&](const auto& ctx) { return cross_entropy(ctx, dense(ctx, images), labels); });
-    expect_no_allocation(fused, labels, 10,
-                         [&](const auto& ctx) { return cross_entropy(ctx, fused(ctx, images), labels); });
+    for (bool recompute : {false, true}) {
+      expect_no_allocation(
+          dense, labels, 10, [&](const auto& ctx) { return cross_entropy(ctx, dense(ctx, images), labels); },
+          recompute);
+      expect_no_allocation(
+          fused, labels, 10, [&](const auto& ctx) { return cross_entropy(ctx, fused(ctx, images), labels); },
+          recompute);
+    }
   }
 }
 

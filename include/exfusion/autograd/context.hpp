@@ -19,6 +19,11 @@ struct Context {
   Rng* rng = nullptr;
   /// Whether dropout is active and fusion rules use their training weights.
   bool training = false;
+  /// Whether Transformer blocks save nothing but their input and are computed again in the backward pass
+  /// (`ops::recompute`).
+  bool recompute = false;
+  /// Set while something is computed again: what takes note of each pass must not take note of this one.
+  bool replay = false;
 
   /// An uninitialised result of an operation: in the tape's arena, or with memory of its own. It has a
   /// gradient when there is a tape and one of the operation's inputs has one.

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
 #include <new>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -63,6 +65,9 @@ class Tape {
     terms_.push_back(term);
   }
 
+  /// The terms added since the last `clear`, in order.
+  std::span<const Tensor<T>> added_terms() const { return terms_; }
+
   /// Sum of the added terms' values.
   T added_loss() const {
     T sum = 0;
@@ -84,6 +89,12 @@ class Tape {
       throw Error("backward", "ran already: call clear() and go forward again");
     seed(loss, scale);
     for (const auto& term : terms_) seed(term, scale);
+    propagate();
+  }
+
+  /// Runs the operations in reverse from whatever gradients have been written to their outputs. For
+  /// operations that keep a tape of their own; `backward` is this after it has seeded the objective.
+  void propagate() {
     for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
       if (entry->output == nullptr || !entry->output->defined) continue;
       entry->backward(entry->node);
@@ -91,8 +102,21 @@ class Tape {
     }
   }
 
+  /// A tape for parts of the pass that are computed again in the backward pass. It is made at first use and
+  /// keeps its memory as this one does.
+  Tape& nested() {
+    if (nested_ == nullptr) nested_ = std::make_unique<Tape>();
+    return *nested_;
+  }
+
+  /// The most bytes that one pass took from this tape's arena and the nested tapes'.
+  std::size_t peak_bytes() const {
+    return arena_.peak_bytes() + (nested_ == nullptr ? 0 : nested_->peak_bytes());
+  }
+
   /// Forgets the pass. Every activation handed out becomes invalid; the memory stays for the next step.
   void clear() {
+    if (nested_ != nullptr) nested_->clear();
     for (auto& entry : entries_) entry.destroy(entry.node);
     entries_.clear();
     terms_.clear();
@@ -118,6 +142,7 @@ class Tape {
   std::vector<Entry> entries_;
   std::vector<Tensor<T>> terms_;
   bool finished_ = false;
+  std::unique_ptr<Tape> nested_;
 };
 
 }  // namespace exfusion

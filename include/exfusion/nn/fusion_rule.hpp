@@ -24,7 +24,7 @@ struct FusionSite {
 /// - `initialise(site, rng)`: called once, by `upcycle`; creates the rule's parameters, which should have
 ///   ParameterOptions{.decay = false, .fusion = true}.
 /// - `training_weights(ctx, x)`: a in training, recorded on the tape if it is learned; x [..., D] is the
-///   layer's input.
+///   layer's input. With `ctx.replay` it repeats an earlier call and must not take note of it again.
 /// - `export_weights()`: a in evaluation, generation and collapse.
 /// A rule may have `weights_sum_to_one()`: true when a is a softmax in each group, which makes its gradient
 /// more precise (`FusionGradient::centred`).

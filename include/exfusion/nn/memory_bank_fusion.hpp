@@ -73,7 +73,7 @@ struct MemoryBankFusion {
   Tensor<T> training_weights(const Context<T>& ctx, const Tensor<T>& x) const {
     const Tensor<T> p = ops::mean_rows(ctx, x);
     const Tensor<T> a = ops::softmax(ctx, router(ctx, p.reshape({1, p.size()})));
-    if (ctx.training) bank->observe(a);
+    if (ctx.training && !ctx.replay) bank->observe(a);
     return options.value == BankValue::straight_through ? ops::straight_through(ctx, bank->weights(), a) : a;
   }
 

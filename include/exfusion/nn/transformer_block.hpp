@@ -8,6 +8,7 @@
 #include <exfusion/ops/add.hpp>
 #include <exfusion/ops/drop_path.hpp>
 #include <exfusion/ops/dropout.hpp>
+#include <exfusion/ops/recompute.hpp>
 
 namespace exfusion {
 
@@ -31,10 +32,12 @@ struct TransformerBlock {
     visit("ffn", self.ffn);
   }
 
-  /// x [B, T, D] to [B, T, D]. Throws ShapeError when the last axis is not D.
+  /// x [B, T, D] to [B, T, D]. Throws ShapeError when the last axis is not D. With `ctx.recompute` the block
+  /// must stay where it is until the backward pass.
   Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
-    const Tensor<T> attended = ops::add(ctx, x, drop(ctx, attention(ctx, norm1(ctx, x))));
-    return ops::add(ctx, attended, drop(ctx, ffn(ctx, norm2(ctx, attended))));
+    if (!ctx.recompute) return forward(ctx, x);
+    return ops::recompute(
+        ctx, x, [this](const Context<T>& again, const Tensor<T>& input) { return forward(again, input); });
   }
 
   /// A deep copy of everything but the feed-forward network, which `other` replaces.
@@ -44,6 +47,11 @@ struct TransformerBlock {
   }
 
  private:
+  Tensor<T> forward(const Context<T>& ctx, const Tensor<T>& x) const {
+    const Tensor<T> attended = ops::add(ctx, x, drop(ctx, attention(ctx, norm1(ctx, x))));
+    return ops::add(ctx, attended, drop(ctx, ffn(ctx, norm2(ctx, attended))));
+  }
+
   Tensor<T> drop(const Context<T>& ctx, const Tensor<T>& x) const {
     return ops::drop_path(ctx, ops::dropout(ctx, x, dropout), drop_path);
   }
