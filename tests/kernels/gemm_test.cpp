@@ -175,6 +175,20 @@ TYPED_TEST(GemmKernel, MultipliesOnAllThreadsAndOnOne) {
   }
 }
 
+// More rows or columns than are packed at a time; at last rows a power of two apart, which are packed too.
+TYPED_TEST(GemmKernel, AgreesWithTheNaiveProductAcrossPackedParts) {
+  Rng rng(9);
+  for (const auto& [m, n, k] : {std::array<Index, 3>{1030, 24, 600}, {40, 1040, 600}, {40, 30, 2045}}) {
+    for (Order order_a : {Order::by_rows, Order::by_columns}) {
+      Problem<TypeParam> problem(m, n, k, order_a, Order::by_rows, rng);
+      const auto expected = problem.expected(true, 1.0, true);
+      Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true,
+                                problem.bias.data());
+      problem.expect(expected);
+    }
+  }
+}
+
 TYPED_TEST(GemmKernel, GivesTheSameBitsForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
   for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}}) {

@@ -6,6 +6,7 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/gemm_packed_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels::detail {
@@ -21,6 +22,8 @@ struct GemmGrid {
     const Index parts = grid.parts(b.rows);
     if (parts > 1 && epilogue.bias == nullptr) {
       grid.multiply_in_parts(a, b, c, epilogue, parts);
+    } else if constexpr (requires { typename Tile::Pack; }) {
+      PackedGrid<T, Tile>::multiply(a, b, c, epilogue);
     } else {
       grid.multiply_in_order(a, b, c, epilogue);
     }

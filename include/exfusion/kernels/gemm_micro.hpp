@@ -24,35 +24,47 @@ struct GemmBlock {
   static constexpr int depth = 256;  ///< Products summed up in registers before C is touched.
 };
 
-/// A register block of C [rows, columns] += A [rows, depth] B [depth, columns] over packed operands. Row r of
-/// A is at `a + r * row_step`, its column k at `+ k * depth_step`; row k of B is at `b + k * columns`.
-template <Scalar T, int Bytes, int row_step, int depth_step>
+/// Rows of A as the micro-kernel reads them: in place, row r at `data + r * row_step` with its numbers side
+/// by side; or packed in panels of `GemmBlock::rows` rows, of which the numbers of one column lie side by
+/// side.
+template <Scalar T>
+struct GemmRows {
+  const T* data;
+  Index row_step;    ///< In place only.
+  Index panel_step;  ///< From one panel to the next.
+};
+
+/// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]. Row k of the packed B is at
+/// `b + k * columns`.
+template <Scalar T, int Bytes, bool packed_a>
 struct GemmMicroKernel {
   using Block = GemmBlock<T, Bytes>;
   using S = Simd<T, Bytes>;
   using Vector = typename S::Vector;
   using Sums = Vector[Block::rows][Block::vectors];
 
-  /// C has at most a full block's rows and columns; A and B are padded to full ones.
-  static void run(Index depth, const T* a, const T* b, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
+  /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
+  static void run(Index depth, const T* a, Index row_step, const T* b, MatrixView<T> c,
+                  const GemmEpilogue<T>& epilogue) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
-      run_full(depth, a, b, c.data, c.row_stride, epilogue);
+      run_full(depth, a, row_step, b, c.data, c.row_stride, epilogue);
     } else {
-      run_part(depth, a, b, c, epilogue);
+      run_part(depth, a, row_step, b, c, epilogue);
     }
   }
 
  private:
-  static void run_full(Index depth, const T* a, const T* b, T* c, Index row_stride,
+  static void run_full(Index depth, const T* a, Index row_step, const T* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
     for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
     Sums sums = {};
-    accumulate(depth, a, b, sums);
+    accumulate(depth, a, row_step, b, sums);
     store(sums, c, row_stride, epilogue);
   }
 
   // At the right and lower edge of C: the same through a full block on the stack.
-  static void run_part(Index depth, const T* a, const T* b, MatrixView<T> c, GemmEpilogue<T> epilogue) {
+  static void run_part(Index depth, const T* a, Index row_step, const T* b, MatrixView<T> c,
+                       GemmEpilogue<T> epilogue) {
     alignas(64) std::array<T, Block::rows * Block::columns> block{};
     alignas(64) std::array<T, Block::columns> bias{};
     if (epilogue.bias != nullptr) {
@@ -61,12 +73,14 @@ struct GemmMicroKernel {
     }
     for (Index row = 0; row < c.rows && epilogue.accumulate; ++row)
       std::copy_n(c.data + row * c.row_stride, c.columns, block.data() + row * Block::columns);
-    run_full(depth, a, b, block.data(), Block::columns, epilogue);
+    run_full(depth, a, row_step, b, block.data(), Block::columns, epilogue);
     for (Index row = 0; row < c.rows; ++row)
       std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
   }
 
-  [[gnu::always_inline]] static void accumulate(Index depth, const T* a, const T* b, Sums& sums) {
+  [[gnu::always_inline]] static void accumulate(Index depth, const T* a, Index row_step, const T* b,
+                                                Sums& sums) {
+    const Index across = packed_a ? 1 : row_step, onward = packed_a ? Block::rows : 1;
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
       Vector row_of_b[Block::vectors];
@@ -74,12 +88,12 @@ struct GemmMicroKernel {
       for (int v = 0; v < Block::vectors; ++v) S::load(row_of_b[v], b + v * S::lanes);
 #pragma GCC unroll 16
       for (int row = 0; row < Block::rows; ++row) {
-        Vector factor = a[row * row_step] - Vector{};
+        Vector factor = a[row * across] - Vector{};
         keep_in_register(factor);
 #pragma GCC unroll 4
         for (int v = 0; v < Block::vectors; ++v) sums[row][v] += factor * row_of_b[v];
       }
-      a += depth_step;
+      a += onward;
       b += Block::columns;
     }
   }

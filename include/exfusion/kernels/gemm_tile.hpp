@@ -9,21 +9,35 @@
 namespace exfusion::kernels::detail {
 
 /// The product on one thread, in the manner of Goto and van de Geijn ("Anatomy of high-performance matrix
-/// multiplication", ACM TOMS 2008): a block of A is packed for the L2 cache, then one panel of B after the
-/// other for the L1 cache, and the micro-kernel multiplies the panel by the whole block. All packed operands
-/// are on the stack.
+/// multiplication", ACM TOMS 2008): a block of A stays in the L2 cache, one panel of B after the other in the
+/// L1 cache, and the micro-kernel multiplies the panel by the whole block.
 template <Scalar T, int Bytes = simd_bytes>
 struct BlockedTile {
   using Block = GemmBlock<T, Bytes>;
   using Pack = GemmPack<T, Bytes>;
 
-  /// Rows of a packed block of A: 192 KiB.
-  static constexpr int panels = 768 / static_cast<int>(sizeof(T)) / Block::rows;
-  static constexpr int most_rows = panels * Block::rows;
-  /// Panels of B that are packed together, so that whole stretches of its rows are read at a time.
-  static constexpr int b_panels = 4;
+  /// Rows of a block of A: 96 KiB.
+  static constexpr int most_rows = 384 / static_cast<int>(sizeof(T)) / Block::rows * Block::rows;
 
-  /// C = scale * A B (+ C) (+ bias), any sizes. Depends on nothing but its operands.
+  /// C = scale * A B (+ C) (+ bias) with a packed B of any depth, whose panels are `b_step` apart, and rows
+  /// of A that are packed or in place.
+  template <bool packed_a>
+  static void run_packed(const GemmRows<T>& a, const T* b, Index b_step, Index depth, MatrixView<T> c,
+                         GemmEpilogue<T> epilogue) {
+    const T* bias = std::exchange(epilogue.bias, nullptr);
+    const Index last = std::max<Index>(depth - 1, 0) / Block::depth * Block::depth;
+    for (Index k = 0; k <= last; k += Block::depth) {
+      if (k == last) epilogue.bias = bias;
+      GemmRows<T> rows = a;
+      rows.data += packed_a ? k * Block::rows : k;
+      multiply_panels<packed_a>(rows, b + k * Block::columns, b_step,
+                                std::min<Index>(Block::depth, depth - k), c, epilogue);
+      epilogue.accumulate = true;
+    }
+  }
+
+  /// C = scale * A B (+ C) (+ bias), any sizes and orders. Both operands are packed on the stack, part by
+  /// part.
   static void run(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     for (Index row = 0; row < c.rows; row += most_rows) {
@@ -33,10 +47,39 @@ struct BlockedTile {
   }
 
  private:
+  template <bool packed_a>
+  static void multiply_panels(const GemmRows<T>& a, const T* b, Index b_step, Index depth, MatrixView<T> c,
+                              GemmEpilogue<T> epilogue) {
+    using MicroKernel = GemmMicroKernel<T, Bytes, packed_a>;
+    const Index full_rows = packed_a ? c.rows : c.rows / Block::rows * Block::rows;
+    alignas(64) std::array<T, Pack::a_step(Block::depth)> rest;
+    if (full_rows < c.rows) pack_rest(a, full_rows, c.rows, depth, rest.data());
+    for (Index column = 0; column < c.columns; column += Block::columns, b += b_step) {
+      const Index columns = std::min<Index>(Block::columns, c.columns - column);
+      const T* panel = a.data;
+      for (Index row = 0; row < full_rows; row += Block::rows, panel += a.panel_step) {
+        const Index rows = std::min<Index>(Block::rows, c.rows - row);
+        MicroKernel::run(depth, panel, a.row_step, b, c.block(row, column, rows, columns), epilogue);
+      }
+      if (full_rows < c.rows) {
+        GemmMicroKernel<T, Bytes, true>::run(
+            depth, rest.data(), 0, b, c.block(full_rows, column, c.rows - full_rows, columns), epilogue);
+      }
+      if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
+    }
+  }
+
+  // The rows of A after the last full panel, packed: nothing may be read beyond A.
+  static void pack_rest(const GemmRows<T>& a, Index begin, Index end, Index depth, T* packed) {
+    const MatrixView<const T> rows{a.data + begin * a.row_step, end - begin, depth, a.row_step, 1};
+    Pack::a(rows, 0, packed);
+  }
+
   // Up to most_rows rows of C. The sum over the inner dimension goes block by block, always in this order.
   static void row_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
                         GemmEpilogue<T> epilogue) {
-    alignas(64) std::array<T, panels * Pack::a_panel> packed_a;
+    constexpr Index a_step = Pack::a_step(Block::depth);
+    alignas(64) std::array<T, most_rows / Block::rows * a_step> packed;
     const T* bias = std::exchange(epilogue.bias, nullptr);
     const Index last = std::max<Index>(b.rows - 1, 0) / Block::depth * Block::depth;
     for (Index k = 0; k <= last; k += Block::depth) {
@@ -44,33 +87,28 @@ struct BlockedTile {
       const auto columns_of_a = a.block(0, k, a.rows, depth), rows_of_b = b.block(k, 0, depth, b.columns);
       if (k == last) epilogue.bias = bias;
       if (a.column_stride == 1) {
-        Pack::a_by_rows(columns_of_a, packed_a.data());
-        columns<Block::depth, 1>(packed_a.data(), rows_of_b, c, epilogue);
+        const GemmRows<T> in_place{columns_of_a.data, a.row_stride, Block::rows * a.row_stride};
+        pack_columns<false>(in_place, rows_of_b, c, epilogue);
       } else {
-        Pack::a_by_columns(columns_of_a, packed_a.data());
-        columns<1, Block::rows>(packed_a.data(), rows_of_b, c, epilogue);
+        Pack::a(columns_of_a, a_step, packed.data());
+        pack_columns<true>({packed.data(), 0, a_step}, rows_of_b, c, epilogue);
       }
       epilogue.accumulate = true;
     }
   }
 
-  template <int row_step, int depth_step>
-  static void columns(const T* packed_a, MatrixView<const T> b, MatrixView<T> c, GemmEpilogue<T> epilogue) {
-    using MicroKernel = GemmMicroKernel<T, Bytes, row_step, depth_step>;
-    alignas(64) std::array<T, b_panels * Pack::b_panel> packed_b;
-    constexpr Index group = b_panels * Block::columns;
-    for (Index column = 0; column < c.columns; column += Block::columns) {
-      if (column % group == 0) {
-        Pack::b(b.block(0, column, b.rows, std::min(group, c.columns - column)), packed_b.data());
-      }
-      const T* panel_of_b = packed_b.data() + column % group / Block::columns * Pack::b_panel;
-      const Index columns = std::min<Index>(Block::columns, c.columns - column);
-      const T* panel_of_a = packed_a;
-      for (Index row = 0; row < c.rows; row += Block::rows, panel_of_a += Pack::a_panel) {
-        const Index rows = std::min<Index>(Block::rows, c.rows - row);
-        MicroKernel::run(b.rows, panel_of_a, panel_of_b, c.block(row, column, rows, columns), epilogue);
-      }
-      if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
+  // A few panels of B are packed together, so that whole stretches of its rows are read at a time.
+  template <bool packed_a>
+  static void pack_columns(const GemmRows<T>& a, MatrixView<const T> b, MatrixView<T> c,
+                           GemmEpilogue<T> epilogue) {
+    constexpr Index group = 4 * Block::columns, step = Pack::b_step(Block::depth);
+    alignas(64) std::array<T, group * Block::depth> packed;
+    for (Index column = 0; column < c.columns; column += group) {
+      const Index columns = std::min(group, c.columns - column);
+      Pack::b(b.block(0, column, b.rows, columns), step, packed.data());
+      multiply_panels<packed_a>(a, packed.data(), step, b.rows, c.block(0, column, c.rows, columns),
+                                epilogue);
+      if (epilogue.bias != nullptr) epilogue.bias += columns;
     }
   }
 };

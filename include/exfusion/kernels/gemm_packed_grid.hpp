@@ -1,0 +1,152 @@
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/gemm_tile.hpp>
+#include <exfusion/kernels/scratch.hpp>
+
+namespace exfusion::kernels::detail {
+
+/// The product on all threads with operands that are packed once for all tiles of C. C is computed block by
+/// block; while the threads multiply one block's tiles, the first of them to be free pack the operands of the
+/// next block, so that no time is spent waiting between packing and multiplying. Blocks and tiles depend on the
+/// sizes alone, so the result does not depend on the number of threads.
+template <Scalar T, class Tile>
+class PackedGrid {
+ public:
+  /// C = scale * A B (+ C) (+ bias), any sizes.
+  static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+                       const GemmEpilogue<T>& epilogue) {
+    PackedGrid(a, b, c, epilogue).run();
+  }
+
+ private:
+  using Block = typename Tile::Block;
+  using Pack = typename Tile::Pack;
+
+  static constexpr Index depth_ = 2 * Block::depth;
+  static constexpr Index most_ = 4096 / static_cast<Index>(sizeof(T));  // rows and columns of a packed block
+  static constexpr Index pack_rows_ = 8 * Block::rows, pack_columns_ = 4 * Block::columns;
+  static constexpr Index a_step_ = Pack::a_step(depth_), b_step_ = Pack::b_step(depth_);
+  static constexpr Index a_size_ = (most_ / Block::rows + 1) * a_step_;
+  static constexpr Index b_size_ = (most_ / Block::columns + 1) * b_step_;
+  static constexpr Index wanted_tiles_ = 16;  // so that no thread waits long for the slowest
+
+  /// A part of C and of the inner dimension whose operands are packed at a time.
+  struct Part {
+    Index row, column, k, rows, columns, depth;
+  };
+
+  PackedGrid(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmEpilogue<T>& epilogue)
+      : a_(a), b_(b), c_(c), epilogue_(epilogue), packs_a_(!reads_in_place(a)) {
+    block_rows_ = packs_a_ ? even_part(c.rows, most_, Block::rows) : std::max<Index>(c.rows, 1);
+    block_columns_ = even_part(c.columns, most_, Block::columns);
+    across_ = count(c.columns, block_columns_);
+    deep_ = std::max<Index>(count(b.rows, depth_), 1);
+    tile_rows_ = even_part(block_rows_, Tile::most_rows, Block::rows);
+    const Index down = count(block_rows_, tile_rows_);
+    const Index wanted = std::max(count(wanted_tiles_, down), count(block_columns_, 256));
+    tile_columns_ = even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns_), Block::columns);
+  }
+
+  // Rows of A are read where they are, unless they lie so that they would compete for the same cache sets.
+  static bool reads_in_place(const MatrixView<const T>& a) {
+    constexpr Index page = 4096 / static_cast<Index>(sizeof(T));
+    return a.column_stride == 1 && (a.row_stride % (2 * page) != 0 || a.rows <= Block::rows);
+  }
+
+  static Index count(Index size, Index part) { return (size + part - 1) / part; }
+
+  // The size of about equal parts, none above `most`, in whole register blocks.
+  static Index even_part(Index size, Index most, Index unit) {
+    const Index parts = std::max<Index>(count(size, most), 1);
+    return std::max<Index>(count(size, parts * unit), 1) * unit;
+  }
+
+  void run() {
+    if (c_.rows == 0 || c_.columns == 0) return;
+    const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
+    const Index room = b_size_ + (packs_a_ ? a_size_ : 0);
+    T* packed[2] = {scratch<T>(2 * room), nullptr};
+    packed[1] = packed[0] + room;
+    const Part first = part(0);
+    parallel_for(pack_tasks(first), 1, [&](Index task, Index) { pack(first, packed[0], task); });
+    for (Index i = 0; i < parts; ++i, std::swap(packed[0], packed[1])) {
+      const Part here = part(i), next = part(std::min(i + 1, parts - 1));
+      const Index packing = i + 1 < parts ? pack_tasks(next) : 0;
+      parallel_for(packing + tiles(here), 1, [&](Index task, Index) {
+        if (task < packing) {
+          pack(next, packed[1], task);
+        } else {
+          multiply_tile(here, packed[0], task - packing);
+        }
+      });
+    }
+  }
+
+  Part part(Index i) const {
+    const Index k = i % deep_ * depth_, column = i / deep_ % across_ * block_columns_;
+    const Index row = i / deep_ / across_ * block_rows_;
+    return {row,
+            column,
+            k,
+            std::min(block_rows_, c_.rows - row),
+            std::min(block_columns_, c_.columns - column),
+            std::min(depth_, b_.rows - k)};
+  }
+
+  Index pack_tasks(const Part& part) const {
+    return count(part.columns, pack_columns_) + (packs_a_ ? count(part.rows, pack_rows_) : 0);
+  }
+
+  void pack(const Part& part, T* packed, Index task) const {
+    const Index tasks_of_b = count(part.columns, pack_columns_);
+    if (task < tasks_of_b) {
+      const Index column = task * pack_columns_, columns = std::min(pack_columns_, part.columns - column);
+      Pack::b(b_.block(part.k, part.column + column, part.depth, columns), b_step_,
+              packed + column / Block::columns * b_step_);
+    } else {
+      const Index row = (task - tasks_of_b) * pack_rows_, rows = std::min(pack_rows_, part.rows - row);
+      Pack::a(a_.block(part.row + row, part.k, rows, part.depth), a_step_,
+              packed + b_size_ + row / Block::rows * a_step_);
+    }
+  }
+
+  Index tiles(const Part& part) const {
+    return count(part.rows, tile_rows_) * count(part.columns, tile_columns_);
+  }
+
+  void multiply_tile(const Part& part, const T* packed, Index tile) const {
+    const Index tiles_across = count(part.columns, tile_columns_);
+    const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
+    const Index rows = std::min(tile_rows_, part.rows - row);
+    const Index columns = std::min(tile_columns_, part.columns - column);
+    const auto c = c_.block(part.row + row, part.column + column, rows, columns);
+    const T* b = packed + column / Block::columns * b_step_;
+    GemmEpilogue<T> epilogue = epilogue_;
+    epilogue.accumulate |= part.k > 0;
+    const bool is_last = part.k + part.depth >= b_.rows;
+    epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
+    if (packs_a_) {
+      const T* a = packed + b_size_ + row / Block::rows * a_step_;
+      Tile::template run_packed<true>({a, 0, a_step_}, b, b_step_, part.depth, c, epilogue);
+    } else {
+      const auto a = a_.block(part.row + row, part.k, rows, part.depth);
+      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_, part.depth,
+                                       c, epilogue);
+    }
+  }
+
+  MatrixView<const T> a_;
+  MatrixView<const T> b_;
+  MatrixView<T> c_;
+  GemmEpilogue<T> epilogue_;
+  bool packs_a_;
+  Index block_rows_, block_columns_;
+  Index across_, deep_;
+  Index tile_rows_, tile_columns_;
+};
+
+}  // namespace exfusion::kernels::detail
