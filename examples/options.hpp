@@ -56,6 +56,7 @@ struct Options {
   double beta2 = 0.99;
   double clip = 1;
   double dropout = 0;
+  bool recompute = false;
   double ema = 0;
   std::uint64_t seed = 1337;
   int threads = 0;
@@ -119,6 +120,8 @@ inline void add_training_options(CLI::App& app, Options& o) {
   app.add_option("--beta2", o.beta2, "Decay of AdamW's second moment, in [0, 1)");
   app.add_option("--clip", o.clip, "Largest norm of the gradient; 0: no clipping");
   app.add_option("--dropout", o.dropout, "Probability, in [0, 1)");
+  app.add_flag("--recompute", o.recompute,
+               "Compute each block again in the backward pass: less memory, a third more work, same results");
   app.add_option("--ema", o.ema,
                  "Evaluate and save a moving average of the weights with this decay; 0: none");
   app.add_option("--seed", o.seed, "Of the weights, the order of the data, dropout and samples");

@@ -70,8 +70,9 @@ inline void print_training(const Options& o) {
 /// Prints what a step would take. `Config` is the model's; `tokens` of a sequence, 0 for images.
 template <class Config>
 void print_plan(const Config& config, const Options& o, Index tokens = 0) {
-  const train::StepPlan step{
-      .pass = {.batch = o.batch, .tokens = tokens}, .accumulate = o.accumulate, .average = o.ema > 0};
+  const train::StepPlan step{.pass = {.batch = o.batch, .tokens = tokens, .recompute = o.recompute},
+                             .accumulate = o.accumulate,
+                             .average = o.ema > 0};
   std::cout << train::memory_table(train::plan_memory(config, ffn_plan(o), step));
 }
 

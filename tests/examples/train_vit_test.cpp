@@ -113,6 +113,23 @@ TEST(TrainVit, ADryRunCountsAModelThatNoMachineHoldsAndDoesNothing) {
   EXPECT_EQ(desk.train({"--dry-run", "--heads", "3"}).exit_code, 2);
 }
 
+TEST(TrainVit, RecomputationGivesTheSameModelAndADryRunCountsLessMemoryAndMoreWork) {
+  const Desk desk;
+  const Arguments drop{"--dropout", "0.1", "--drop-path", "0.2"};
+  const auto run = [&](const Arguments& more) {
+    Arguments all = drop;
+    all.insert(all.end(), more.begin(), more.end());
+    return desk.train(all);
+  };
+  ASSERT_EQ(run({"--out", "plain"}).exit_code, 0);
+  ASSERT_EQ(run({"--out", "again", "--recompute"}).exit_code, 0);
+  EXPECT_EQ(read_file(desk.folder / "plain" / "model.safetensors"),
+            read_file(desk.folder / "again" / "model.safetensors"));
+  const std::string plain = run({"--dry-run"}).out, again = run({"--dry-run", "--recompute"}).out;
+  EXPECT_LT(number_after(again, "activations"), number_after(plain, "activations"));
+  EXPECT_GT(number_after(again, "FLOPs of one step"), number_after(plain, "FLOPs of one step"));
+}
+
 TEST(TrainVit, ADryRunCountsTheParametersThatTheRunThenHas) {
   const Desk desk;
   const ProgramResult plan = desk.train({"--dry-run"}), run = desk.train();

@@ -42,12 +42,12 @@ IntTensor random_integers(Shape shape, Index below, Rng& rng) {
   return result;
 }
 
-/// What the tape's arena handed out in one pass of `model`.
+/// What the tape's arenas handed out in one pass of `model`.
 template <class Model>
-double real_bytes(const Model& model) {
+double real_bytes(const Model& model, bool recompute) {
   Rng rng(1);
   Tape<float> tape;
-  const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true};
+  const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true, .recompute = recompute};
   if constexpr (Model::causal) {
     const IntTensor tokens = random_integers({batch, 40}, 50, rng);
     tape.backward(model.loss(ctx, tokens, tokens));
@@ -55,16 +55,18 @@ double real_bytes(const Model& model) {
     const auto images = Tensor<float>::zeros({batch, 3, 24, 24});
     tape.backward(cross_entropy(ctx, model(ctx, images), random_integers({batch}, 10, rng)));
   }
-  return static_cast<double>(tape.arena().peak_bytes());
+  return static_cast<double>(tape.peak_bytes());
 }
 
 /// The plan leaves out the tape's records: it is never above, and below by 2 % at most.
 template <class Model>
 void expect_planned(const Model& model, const FfnPlan& ffn = {}) {
-  const double planned = activation_bytes(model.config, ffn, {.batch = batch});
-  const double real = real_bytes(model);
-  EXPECT_LE(planned, real);
-  EXPECT_GE(planned, 0.98 * real);
+  for (bool recompute : {false, true}) {
+    const double planned = activation_bytes(model.config, ffn, {.batch = batch, .recompute = recompute});
+    const double real = real_bytes(model, recompute);
+    EXPECT_LE(planned, real) << recompute;
+    EXPECT_GE(planned, 0.98 * real) << recompute;
+  }
 }
 
 template <class Model>

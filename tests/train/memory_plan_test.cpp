@@ -117,6 +117,9 @@ TEST(MemoryPlan, CountsTheOperationsOfAStep) {
             training_flops(config, 2, 9, {.networks = 2, .router_outputs = 4}));
   EXPECT_EQ(plan_memory(vit_config(Pooling::cls), {}, {.pass = {.batch = 3}}).flops_of_step,
             training_flops(vit_config(Pooling::cls), 3));
+  const MemoryPlan again = plan_memory(config, {}, {.pass = {.batch = 2, .recompute = true}});
+  EXPECT_EQ(again.flops_of_step, pass + again.forward.blocks());
+  EXPECT_LT(again.activations, plan({}, 1).activations);
   EXPECT_THROW(plan({}, 0), ConfigError);
 }
 

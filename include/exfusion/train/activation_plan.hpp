@@ -27,8 +27,9 @@ struct FfnPlan {
 
 /// One pass of training.
 struct PassPlan {
-  Index batch = 1;   ///< Sequences or images.
-  Index tokens = 0;  ///< GPT: tokens of a sequence; 0: the model's context. ViT: ignored.
+  Index batch = 1;         ///< Sequences or images.
+  Index tokens = 0;        ///< GPT: tokens of a sequence; 0: the model's context. ViT: ignored.
+  bool recompute = false;  ///< Context::recompute.
 };
 
 /// The arena's blocks for float arrays of one pass, by arithmetic alone: what goes forward stays until the
@@ -36,7 +37,8 @@ struct PassPlan {
 class BlockCount {
  public:
   /// Takes a block for so many numbers until the end.
-  void keep(double numbers) { kept_ += bytes_of(numbers); }
+  void keep(double numbers) { keep_bytes(bytes_of(numbers)); }
+  void keep_bytes(double bytes) { kept_ += bytes; }
   /// Takes a block for a gradient.
   void open(double numbers) {
     Uses& uses = gradients_[bytes_of(numbers)];
@@ -101,12 +103,13 @@ struct BlockPlan {
     forward_sum(count, drop_path);
   }
 
-  // At its beginning and its end the residual stream's gradient is open. A sum hands it on.
-  void backward(BlockCount& count, bool drop_path) const {
-    backward_sum(count, drop_path);
+  // At its beginning the residual stream's gradient is open, and a sum hands it on. So it is at the end,
+  // unless the block is `recomputed`: then the first sum writes to a gradient outside.
+  void backward(BlockCount& count, bool drop_path, bool recomputed) const {
+    backward_sum(count, drop_path, false);
     ffn.kind == FfnKind::sparse ? backward_sparse(count) : backward_ffn(count);
     count.close(width());  // norm2 adds to the residual stream's
-    backward_sum(count, drop_path);
+    backward_sum(count, drop_path, recomputed);
     replace(count, width(), width());      // projection
     replace(count, width(), 3 * width());  // attention
     replace(count, 3 * width(), width());  // q, k, v
@@ -124,8 +127,9 @@ struct BlockPlan {
     const int drops = static_cast<int>(dropout) + static_cast<int>(drop_path);
     for (int i = 0; i <= drops; ++i) count.keep(width());
   }
-  void backward_sum(BlockCount& count, bool drop_path) const {
+  void backward_sum(BlockCount& count, bool drop_path, bool ends) const {
     count.open(width());
+    if (ends) count.close(width());
     if (dropout || drop_path) replace(count, width(), width());
   }
 
@@ -204,21 +208,39 @@ BlockPlan block_plan(const Config& config, const FfnPlan& ffn, double rows) {
           .ffn = ffn};
 }
 
+/// Bytes of the nested tape's arena: it serves one block after the other.
+template <class DropPath>
+double nested_bytes(const BlockPlan& block, Index layers, const DropPath& drop_path) {
+  double most = 0;
+  for (Index layer = 0; layer < layers; ++layer) {
+    BlockCount count;
+    block.forward(count, drop_path(layer));
+    count.open(block.width());
+    block.backward(count, drop_path(layer), true);
+    most = std::max(most, count.bytes());
+  }
+  return most;
+}
+
 /// Positions and their dropout, all blocks, and the last normalisation, forward and backward. Before and
 /// after, one gradient of the blocks' width is open.
 template <class DropPath>
-void count_trunk(BlockCount& count, const BlockPlan& block, Index layers, const DropPath& drop_path) {
+void count_trunk(BlockCount& count, const BlockPlan& block, Index layers, bool recompute,
+                 const DropPath& drop_path) {
   for (int i = 0; i < (block.dropout ? 2 : 1); ++i) count.keep(block.width());
-  for (Index layer = 0; layer < layers; ++layer) block.forward(count, drop_path(layer));
+  for (Index layer = 0; layer < layers; ++layer) {
+    recompute ? count.keep(block.width()) : block.forward(count, drop_path(layer));
+  }
   block.normalise(count);
   count.open(block.width());
   count.close(block.width());
-  for (Index layer = layers - 1; layer >= 0; --layer) block.backward(count, drop_path(layer));
+  if (recompute) return count.keep_bytes(nested_bytes(block, layers, drop_path));
+  for (Index layer = layers - 1; layer >= 0; --layer) block.backward(count, drop_path(layer), false);
 }
 
 }  // namespace detail
 
-/// Bytes of the arena's blocks that one training pass of a Gpt in float takes (`Arena::peak_bytes`):
+/// Bytes of the arena's blocks that one training pass of a Gpt in float takes (`Tape::peak_bytes`):
 /// activations, what operations save for the backward pass, and the activations' gradients. The tape's own
 /// records are left out, some hundred bytes for each operation. Throws ConfigError when the configuration
 /// cannot work, a size is not positive, there are more than 65536 experts, or k is more than they.
@@ -234,7 +256,7 @@ inline double activation_bytes(const GptConfig& config, const FfnPlan& ffn, cons
   count.keep(classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows));  // logits of one block of rows
   count.keep(rows);                                                           // their log-sum-exp
   count.open(block.width());
-  detail::count_trunk(count, block, config.layers, [](Index) { return false; });
+  detail::count_trunk(count, block, config.layers, pass.recompute, [](Index) { return false; });
   return count.bytes();
 }
 
@@ -259,7 +281,7 @@ inline double activation_bytes(const VitConfig& config, const FfnPlan& ffn, cons
     count.close(numbers);
   }
   count.open(block.width());
-  detail::count_trunk(count, block, config.layers,
+  detail::count_trunk(count, block, config.layers, pass.recompute,
                       [&](Index layer) { return config.drop_path_of(layer) > 0; });
   if (config.pooling == Pooling::cls) count.open(patches * block.d_model);
   return count.bytes();

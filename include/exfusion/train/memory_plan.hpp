@@ -137,7 +137,8 @@ MemoryPlan plan_memory(const Config& config, const FfnPlan& ffn, const StepPlan&
   detail::plan_parameters(plan, config, ffn);
   if (step.average) plan.average = sizeof(float) * plan.exported;
   plan.forward = detail::pass_flops(config, ffn, step.pass);
-  plan.flops_of_step = static_cast<double>(step.accumulate) * training_flops(plan.forward);
+  plan.flops_of_step =
+      static_cast<double>(step.accumulate) * training_flops(plan.forward, step.pass.recompute);
   if (ffn.kind == FfnKind::fused) plan.flops_of_step += fuse_flops(config, ffn.experts);
   return plan;
 }
