@@ -11,8 +11,8 @@ namespace exfusion::kernels::detail {
 
 /// The product on all threads with operands that are packed once for all tiles of C. C is computed block by
 /// block; while the threads multiply one block's tiles, the first of them to be free pack the operands of the
-/// next block, so that no time is spent waiting between packing and multiplying. Blocks and tiles depend on the
-/// sizes alone, so the result does not depend on the number of threads.
+/// next block, so that no time is spent waiting between packing and multiplying. Blocks and tiles depend on
+/// the sizes alone, so the result does not depend on the number of threads.
 template <Scalar T, class Tile>
 class PackedGrid {
  public:
@@ -48,7 +48,8 @@ class PackedGrid {
     tile_rows_ = even_part(block_rows_, Tile::most_rows, Block::rows);
     const Index down = count(block_rows_, tile_rows_);
     const Index wanted = std::max(count(wanted_tiles_, down), count(block_columns_, 256));
-    tile_columns_ = even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns_), Block::columns);
+    tile_columns_ =
+        even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns_), Block::columns);
   }
 
   // Rows of A are read where they are, unless they lie so that they would compete for the same cache sets.
@@ -134,8 +135,8 @@ class PackedGrid {
       Tile::template run_packed<true>({a, 0, a_step_}, b, b_step_, part.depth, c, epilogue);
     } else {
       const auto a = a_.block(part.row + row, part.k, rows, part.depth);
-      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_, part.depth,
-                                       c, epilogue);
+      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_,
+                                       part.depth, c, epilogue);
     }
   }
 

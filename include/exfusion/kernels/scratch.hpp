@@ -4,8 +4,9 @@
 
 namespace exfusion::kernels {
 
-/// Room for `count` numbers that belongs to the calling thread until its next call, uninitialised. Kept between
-/// calls, so that kernels of one size allocate once; it never carries a value from one call to the next.
+/// Room for `count` numbers that belongs to the calling thread until its next call, uninitialised. Kept
+/// between calls, so that kernels of one size allocate once; it never carries a value from one call to the
+/// next.
 template <Scalar T>
 T* scratch(Index count) {
   thread_local Buffer<T> buffer;
