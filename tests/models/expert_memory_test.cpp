@@ -69,7 +69,13 @@ ExpertSlab<float> slab_of_one_layer() {
   return model.blocks[0].ffn.experts;
 }
 
-TEST(ExpertMemory, OfTheMemoryBankIsWeightsAndMomentsAndAFewNumbersOfTheRouter) {
+// The room in which kernels pack matrices is made at a process's first step and serves all models.
+class ExpertMemory : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { use_of(dense_model); }
+};
+
+TEST_F(ExpertMemory, OfTheMemoryBankIsWeightsAndMomentsAndAFewNumbersOfTheRouter) {
   const ExpertSlab<float> slab = slab_of_one_layer();
   ASSERT_EQ(slab.row_size(), ffn_size);
   const Bytes weights_and_moments = 3 * ffn_size * Bytes{sizeof(float)};
@@ -94,7 +100,7 @@ TEST(ExpertMemory, OfTheMemoryBankIsWeightsAndMomentsAndAFewNumbersOfTheRouter) 
   EXPECT_LT(without_expert, dense.total - went + came + 4096);
 }
 
-TEST(ExpertMemory, OfConstantWeightsIsWeightsAloneForTheMomentsAreShared) {
+TEST_F(ExpertMemory, OfConstantWeightsIsWeightsAloneForTheMomentsAreShared) {
   const ExpertSlab<float> slab = slab_of_one_layer();
   const Bytes weights = ffn_size * Bytes{sizeof(float)};
   const Bytes own_weight = sizeof(float);  // the rule's a
