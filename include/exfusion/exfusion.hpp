@@ -10,6 +10,7 @@
 #include <exfusion/autograd/tape.hpp>
 #include <exfusion/config.hpp>
 #include <exfusion/core/arena.hpp>
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/int_tensor.hpp>

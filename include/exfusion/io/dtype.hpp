@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -51,11 +50,6 @@ constexpr bool is_floating(Dtype dtype) { return dtype <= Dtype::BF16; }
 /// The dtype that holds a `T` without loss.
 template <Scalar T>
 inline constexpr Dtype dtype_of = std::same_as<T, float> ? Dtype::F32 : Dtype::F64;
-
-/// bfloat16: the upper half of a float. Exact.
-inline float from_bfloat16(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
 
 /// IEEE 754 half precision. Exact, subnormal numbers, infinities and NaN included.
 inline float from_float16(std::uint16_t bits) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/file.hpp>
 #include <exfusion/core/int_tensor.hpp>
 #include <exfusion/core/tensor.hpp>
@@ -158,7 +159,7 @@ class SafetensorsReader {
       case Dtype::F16:
         return from_float16(load_unaligned<std::uint16_t>(at));
       default:
-        return from_bfloat16(load_unaligned<std::uint16_t>(at));
+        return static_cast<float>(load_unaligned<Bfloat16>(at));
     }
   }
 
