@@ -12,18 +12,35 @@
 #include <exfusion/kernels/gemm_eigen.hpp>
 #include <exfusion/kernels/gemm_grid.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
+#ifdef EXFUSION_ONEDNN
+#include <exfusion/kernels/gemm_onednn.hpp>
+#endif
 
 namespace exfusion::kernels {
 namespace {
 
 enum class Order { by_rows, by_columns };
 
+double number(Bfloat16 value) { return double{static_cast<float>(value)}; }
+double number(auto value) { return double{value}; }
+
+template <class T>
+void fill(std::vector<T>& values, Rng& rng) {
+  if constexpr (std::same_as<T, Bfloat16>) {
+    std::vector<float> exact(values.size());
+    fill(exact, rng);
+    std::ranges::transform(exact, values.begin(), Bfloat16::from);
+  } else {
+    rng.fill_normal(std::span<T>(values), 0.0, 1.0);
+  }
+}
+
 /// A random matrix with gaps between its rows (or columns), as a part of a larger one has.
-template <Scalar T>
+template <class T>
 struct Matrix {
   Matrix(Index rows, Index columns, Order order, Rng& rng, Index gap = 3)
       : values(static_cast<std::size_t>((rows + gap) * (columns + gap) + 1)) {
-    rng.fill_normal(std::span<T>(values), 0.0, 1.0);
+    fill(values, rng);
     view = order == Order::by_rows ? MatrixView<T>{values.data() + 1, rows, columns, columns + gap, 1}
                                    : MatrixView<T>{values.data() + 1, rows, columns, 1, rows + gap};
   }
@@ -39,7 +56,8 @@ struct Matrix {
   MatrixView<T> view;
 };
 
-template <Scalar T>
+/// C = A B with numbers of type `In` in A and B.
+template <Scalar T, class In = T>
 struct Problem {
   Problem(Index m, Index n, Index k, Order order_a, Order order_b, Rng& rng)
       : a(m, k, order_a, rng),
@@ -63,7 +81,7 @@ struct Problem {
         const double offset = with_bias ? double{bias[static_cast<std::size_t>(column)]} : 0.0;
         double sum = before + offset, magnitude = std::abs(before) + std::abs(offset);
         for (Index k = 0; k < b.view.rows; ++k) {
-          const double product = scale * double{a.at(row, k)} * double{b.at(k, column)};
+          const double product = scale * number(a.at(row, k)) * number(b.at(k, column));
           sum += product;
           magnitude += std::abs(product);
         }
@@ -85,39 +103,40 @@ struct Problem {
     }
   }
 
-  Matrix<T> a, b, c;
+  Matrix<In> a, b;
+  Matrix<T> c;
   std::vector<T> bias;
 };
 
-template <Scalar T, template <Scalar> class TileOf>
-struct Case {
-  using Number = T;
-  using Tile = TileOf<T>;
-};
-template <Scalar T>
-using Native = detail::BlockedTile<T>;
-template <Scalar T>
-using Narrow = detail::BlockedTile<T, 16>;
-template <Scalar T>
-using Wide = detail::BlockedTile<T, 64>;
-using Cases = ::testing::Types<Case<float, Native>, Case<double, Native>, Case<float, Narrow>,
-                               Case<double, Narrow>, Case<float, Wide>, Case<double, Wide>,
-                               Case<float, detail::EigenTile>, Case<double, detail::EigenTile>>;
+template <class Numbers, int Bytes = simd_bytes>
+using Blocked = detail::BlockedTile<Numbers, Bytes>;
+using detail::EigenTile, detail::PlainNumbers, detail::WidenedBfloat16, detail::PairedBfloat16;
+using Tiles = ::testing::Types<
+    Blocked<PlainNumbers<float>>, Blocked<PlainNumbers<double>>, Blocked<PlainNumbers<float>, 16>,
+    Blocked<PlainNumbers<double>, 16>, Blocked<PlainNumbers<float>, 64>, Blocked<PlainNumbers<double>, 64>,
+    Blocked<WidenedBfloat16<float>>, Blocked<WidenedBfloat16<double>>, Blocked<WidenedBfloat16<float>, 16>,
+    Blocked<PairedBfloat16>, Blocked<PairedBfloat16, 16>, Blocked<PairedBfloat16, 64>, EigenTile<float>,
+    EigenTile<double>, EigenTile<float, Bfloat16>, EigenTile<double, Bfloat16>
+#ifdef EXFUSION_ONEDNN
+    ,
+    detail::OneDnnTile
+#endif
+    >;
 
-template <class C>
+template <class Tile>
 class GemmTile : public ::testing::Test {
  protected:
-  using T = typename C::Number;
+  using T = typename Tile::T;
 
   void check(Index m, Index n, Index k) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {
       for (Order order_b : {Order::by_rows, Order::by_columns}) {
         for (int variant = 0; variant < 4; ++variant) {
-          Problem<T> problem(m, n, k, order_a, order_b, rng_);
+          Problem<T, typename Tile::Source> problem(m, n, k, order_a, order_b, rng_);
           const bool accumulate = (variant & 1) != 0, with_bias = (variant & 2) != 0;
           const T scale = with_bias ? T{1} : T(0.25);
           const auto expected = problem.expected(accumulate, double{scale}, with_bias);
-          detail::GemmGrid<T, typename C::Tile>::multiply(
+          detail::GemmGrid<Tile>::multiply(
               problem.a.read(), problem.b.read(), problem.c.view,
               {.accumulate = accumulate, .bias = with_bias ? problem.bias.data() : nullptr, .scale = scale});
           problem.expect(expected);
@@ -128,7 +147,7 @@ class GemmTile : public ::testing::Test {
 
   Rng rng_{3};
 };
-TYPED_TEST_SUITE(GemmTile, Cases);
+TYPED_TEST_SUITE(GemmTile, Tiles);
 
 TYPED_TEST(GemmTile, AgreesWithTheNaiveProductForOddSizes) {
   for (Index m : {1, 3, 7, 17}) {
@@ -181,6 +200,19 @@ TYPED_TEST(GemmKernel, AgreesWithTheNaiveProductAcrossPackedParts) {
   for (const auto& [m, n, k] : {std::array<Index, 3>{1030, 24, 600}, {40, 1040, 600}, {40, 30, 2045}}) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {
       Problem<TypeParam> problem(m, n, k, order_a, Order::by_rows, rng);
+      const auto expected = problem.expected(true, 1.0, true);
+      Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true,
+                                problem.bias.data());
+      problem.expect(expected);
+    }
+  }
+}
+
+TYPED_TEST(GemmKernel, MultipliesBfloat16ExactlyAndSumsItUpInTheResultsType) {
+  Rng rng(10);
+  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1}, {17, 7, 3}, {130, 65, 129}, {300, 40, 1201}}) {
+    for (Order order : {Order::by_rows, Order::by_columns}) {
+      Problem<TypeParam, Bfloat16> problem(m, n, k, order, Order::by_rows, rng);
       const auto expected = problem.expected(true, 1.0, true);
       Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true,
                                 problem.bias.data());

@@ -3,7 +3,8 @@
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/gemm_grid.hpp>
 
-// Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose.
+// Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose. With
+// EXFUSION_ONEDNN, products of float matrices on all threads are oneDNN's.
 #ifndef EXFUSION_GEMM_EIGEN
 #if defined(__GNUC__)
 #define EXFUSION_GEMM_EIGEN 0
@@ -17,29 +18,49 @@
 #else
 #include <exfusion/kernels/gemm_tile.hpp>
 #endif
+#ifdef EXFUSION_ONEDNN
+#include <exfusion/kernels/gemm_onednn.hpp>
+#endif
 
 namespace exfusion::kernels {
 
 namespace detail {
 #if EXFUSION_GEMM_EIGEN
 template <Scalar T>
-using GemmTile = EigenTile<T>;
+using OwnTile = EigenTile<T, T>;
+template <Scalar T>
+using Bfloat16Tile = EigenTile<T, Bfloat16>;
 #else
 template <Scalar T>
-using GemmTile = BlockedTile<T>;
+using OwnTile = BlockedTile<PlainNumbers<T>>;
+template <Scalar T>
+using Bfloat16Tile = BlockedTile<Bfloat16Numbers<T>>;
+#endif
+#ifdef EXFUSION_ONEDNN
+template <Scalar T>
+using GemmTile = std::conditional_t<std::same_as<T, float>, OneDnnTile, OwnTile<T>>;
+#else
+template <Scalar T>
+using GemmTile = OwnTile<T>;
 #endif
 }  // namespace detail
 
 template <Scalar T>
 void Gemm<T>::multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias) {
-  detail::GemmGrid<T, detail::GemmTile<T>>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
+  detail::GemmGrid<detail::GemmTile<T>>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
+}
+
+template <Scalar T>
+void Gemm<T>::multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
+                       bool accumulate, const T* bias) {
+  detail::GemmGrid<detail::Bfloat16Tile<T>>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
 }
 
 template <Scalar T>
 void Gemm<T>::multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                               T scale) {
-  detail::GemmTile<T>::run(a, b, c, {.accumulate = accumulate, .scale = scale});
+  detail::OwnTile<T>::run(a, b, c, {.accumulate = accumulate, .scale = scale});
 }
 
 }  // namespace exfusion::kernels

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 
@@ -13,7 +14,11 @@ struct Gemm {
   static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias = nullptr);
 
-  /// The same on the calling thread alone, for products inside a parallel loop (attention).
+  /// The same for operands in bfloat16: their products are exact and are summed up in T.
+  static void multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
+                       bool accumulate, const T* bias = nullptr);
+
+  /// The first form on the calling thread alone, for products inside a parallel loop (attention).
   static void multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                               T scale = T{1});
 };

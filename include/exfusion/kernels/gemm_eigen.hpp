@@ -4,32 +4,45 @@
 
 #include <Eigen/Core>
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels::detail {
 
-/// The product on one thread by Eigen, for compilers without vector extensions.
-template <Scalar T>
+/// The product on one thread by Eigen, for compilers without vector extensions: of numbers in T, or in
+/// bfloat16 with sums in T.
+template <Scalar Number, class Operand = Number>
 struct EigenTile {
+  using T = Number;
+  using Source = Operand;
+
   /// C = scale * A B (+ C) (+ bias), any sizes.
-  static void run(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+  static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
-    auto result = map(c);
+    auto result = map<T>(c);
     if (!epilogue.accumulate) result.setZero();
-    if (b.rows > 0) result.noalias() += epilogue.scale * map(a) * map(b);
+    if (b.rows > 0) result.noalias() += epilogue.scale * operand(a) * operand(b);
     if (epilogue.bias == nullptr) return;
     result.rowwise() += Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>>(epilogue.bias, c.columns);
   }
 
  private:
-  template <class Element>
-  static auto map(MatrixView<Element> view) {
-    using Plain = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+
+  static auto operand(MatrixView<const T> view) { return map<const T>(view); }
+  static Matrix operand(MatrixView<const Bfloat16> view) {
+    return map<const Eigen::bfloat16>(view).template cast<T>();
+  }
+
+  // `Element` is the type stored, or Eigen's name for it.
+  template <class Element, class Stored>
+  static auto map(MatrixView<Stored> view) {
+    using Plain = Eigen::Matrix<std::remove_const_t<Element>, Eigen::Dynamic, Eigen::Dynamic>;
     using Target = std::conditional_t<std::is_const_v<Element>, const Plain, Plain>;
     using Stride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-    return Eigen::Map<Target, 0, Stride>(view.data, view.rows, view.columns,
+    return Eigen::Map<Target, 0, Stride>(reinterpret_cast<Element*>(view.data), view.rows, view.columns,
                                          Stride(view.column_stride, view.row_stride));
   }
 };

@@ -13,17 +13,20 @@ namespace exfusion::kernels::detail {
 
 /// The product on all threads: a grid of tiles of C, each computed by `Tile::run` on one thread. The grid
 /// depends on the sizes alone, so the result does not depend on the number of threads.
-template <Scalar T, class Tile>
+template <class Tile>
 struct GemmGrid {
+  using T = typename Tile::T;
+  using Source = typename Tile::Source;
+
   /// C = scale * A B (+ C) (+ bias), any sizes.
-  static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+  static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue) {
     const GemmGrid grid(c.rows, c.columns);
     const Index parts = grid.parts(b.rows);
     if (parts > 1 && epilogue.bias == nullptr) {
       grid.multiply_in_parts(a, b, c, epilogue, parts);
     } else if constexpr (requires { typename Tile::Pack; }) {
-      PackedGrid<T, Tile>::multiply(a, b, c, epilogue);
+      PackedGrid<Tile>::multiply(a, b, c, epilogue);
     } else {
       grid.multiply_in_order(a, b, c, epilogue);
     }
@@ -62,7 +65,7 @@ struct GemmGrid {
   }
 
   // All tiles of C take part in one stretch of the inner dimension before the next one begins.
-  void multiply_in_order(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+  void multiply_in_order(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                          GemmEpilogue<T> epilogue) const {
     const T* bias = std::exchange(epilogue.bias, nullptr);
     for (Index k = 0; k == 0 || k < b.rows; k += stretch) {
@@ -75,8 +78,8 @@ struct GemmGrid {
     }
   }
 
-  void multiply_tile(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, GemmEpilogue<T> epilogue,
-                     Index tile) const {
+  void multiply_tile(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+                     GemmEpilogue<T> epilogue, Index tile) const {
     const Index tiles_across = count(columns, tile_columns);
     const Index row = tile / tiles_across * tile_rows, column = tile % tiles_across * tile_columns;
     const Index rows_here = std::min(tile_rows, rows - row);
@@ -87,10 +90,10 @@ struct GemmGrid {
   }
 
   // C receives the first part; the others go to the stack and are added in order.
-  void multiply_in_parts(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+  void multiply_in_parts(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                          const GemmEpilogue<T>& epilogue, Index parts) const {
     alignas(64) std::array<T, static_cast<std::size_t>(scratch_size)> scratch;
-    const Index depth = count(b.rows, parts), size = rows * columns;
+    const Index depth = tile_size(b.rows, parts, 2), size = rows * columns;  // pairs of numbers stay together
     parallel_for(tiles() * parts, 1, [&](Index task, Index) {
       const Index part = task % parts, k = part * depth, depth_here = std::min(depth, b.rows - k);
       const auto target = part == 0 ? c : dense_matrix(scratch.data() + (part - 1) * size, rows, columns);

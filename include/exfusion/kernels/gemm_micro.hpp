@@ -4,6 +4,7 @@
 #include <array>
 
 #include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/gemm_numbers.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/simd.hpp>
 
@@ -21,30 +22,34 @@ struct GemmBlock {
   static constexpr int vectors = 2;
 #endif
   static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
-  static constexpr int depth = 256;  ///< Products summed up in registers before C is touched.
+  static constexpr int depth = 256;  ///< Packed elements that are summed up before C is touched.
 };
 
-/// Rows of A as the micro-kernel reads them: in place, row r at `data + r * row_step` with its numbers side
-/// by side; or packed in panels of `GemmBlock::rows` rows, of which the numbers of one column lie side by
-/// side.
-template <Scalar T>
+/// Rows of A as the micro-kernel reads them: packed in panels of `GemmBlock::rows` rows, of which the
+/// elements of one column lie side by side; or in place, row r at `data + r * row_step` with its numbers side
+/// by side.
+template <class Element>
 struct GemmRows {
-  const T* data;
+  const Element* data;
   Index row_step;    ///< In place only.
   Index panel_step;  ///< From one panel to the next.
 };
 
-/// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]. Row k of the packed B is at
-/// `b + k * columns`.
-template <Scalar T, int Bytes, bool packed_a>
+/// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]; `depth` counts packed
+/// elements. Row k of the packed B is at `b + k * columns`.
+template <class Numbers, int Bytes, bool packed_a>
 struct GemmMicroKernel {
+  using T = typename Numbers::Sum;
+  using Packed = typename Numbers::Packed;
+  using Element = std::conditional_t<packed_a, Packed, typename Numbers::Source>;
   using Block = GemmBlock<T, Bytes>;
   using S = Simd<T, Bytes>;
   using Vector = typename S::Vector;
+  using PackedVector = typename Simd<Packed, Bytes>::Vector;
   using Sums = Vector[Block::rows][Block::vectors];
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
-  static void run(Index depth, const T* a, Index row_step, const T* b, MatrixView<T> c,
+  static void run(Index depth, const Element* a, Index row_step, const Packed* b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
       run_full(depth, a, row_step, b, c.data, c.row_stride, epilogue);
@@ -54,7 +59,7 @@ struct GemmMicroKernel {
   }
 
  private:
-  static void run_full(Index depth, const T* a, Index row_step, const T* b, T* c, Index row_stride,
+  static void run_full(Index depth, const Element* a, Index row_step, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
     for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
     Sums sums = {};
@@ -63,7 +68,7 @@ struct GemmMicroKernel {
   }
 
   // At the right and lower edge of C: the same through a full block on the stack.
-  static void run_part(Index depth, const T* a, Index row_step, const T* b, MatrixView<T> c,
+  static void run_part(Index depth, const Element* a, Index row_step, const Packed* b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue) {
     alignas(64) std::array<T, Block::rows * Block::columns> block{};
     alignas(64) std::array<T, Block::columns> bias{};
@@ -78,28 +83,35 @@ struct GemmMicroKernel {
       std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
   }
 
-  [[gnu::always_inline]] static void accumulate(Index depth, const T* a, Index row_step, const T* b,
-                                                Sums& sums) {
-    const Index across = packed_a ? 1 : row_step, onward = packed_a ? Block::rows : 1;
+  [[gnu::always_inline]] static void accumulate(Index depth, const Element* a, Index row_step,
+                                                const Packed* b, Sums& sums) {
+    const Index across = packed_a ? 1 : row_step, onward = packed_a ? Block::rows : Numbers::group;
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
-      Vector row_of_b[Block::vectors];
+      PackedVector row_of_b[Block::vectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < Block::vectors; ++v) S::load(row_of_b[v], b + v * S::lanes);
+      for (int v = 0; v < Block::vectors; ++v) Simd<Packed, Bytes>::load(row_of_b[v], b + v * S::lanes);
 #pragma GCC unroll 16
       for (int row = 0; row < Block::rows; ++row) {
-        Vector factor = a[row * across] - Vector{};
+        PackedVector factor = load_packed(a + row * across) - PackedVector{};
         keep_in_register(factor);
 #pragma GCC unroll 4
-        for (int v = 0; v < Block::vectors; ++v) sums[row][v] += factor * row_of_b[v];
+        for (int v = 0; v < Block::vectors; ++v)
+          Numbers::template multiply_add<Bytes>(sums[row][v], factor, row_of_b[v]);
       }
       a += onward;
       b += Block::columns;
     }
   }
 
+  [[gnu::always_inline]] static Packed load_packed(const Element* from) {
+    Packed element;
+    std::memcpy(&element, from, sizeof element);
+    return element;
+  }
+
   // Otherwise GCC loads the same element of A once for each product.
-  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] Vector& vector) {
+  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] PackedVector& vector) {
 #if defined(__clang__)
 #elif defined(__AVX512F__)
     if constexpr (Bytes <= 64) asm("" : "+v"(vector));

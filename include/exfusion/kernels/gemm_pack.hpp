@@ -9,21 +9,27 @@
 namespace exfusion::kernels::detail {
 
 /// Copies parts of A and B into the order in which the micro-kernel reads them.
-template <Scalar T, int Bytes>
+template <class Numbers, int Bytes>
 struct GemmPack {
-  using Block = GemmBlock<T, Bytes>;
-  using S = Simd<T, Bytes>;
+  using Source = typename Numbers::Source;
+  using Packed = typename Numbers::Packed;
+  using Block = GemmBlock<typename Numbers::Sum, Bytes>;
+  using S = Simd<Packed, Bytes>;
   using Vector = typename S::Vector;
 
-  /// Elements from one packed panel of `Block::rows` rows of A to the next: a cache line more than a panel
-  /// has, so that panels do not fall on the same cache sets and whole vectors may be copied.
+  /// Packed elements that `size` numbers along the inner dimension make.
+  static constexpr Index depth_of(Index size) { return (size + Numbers::group - 1) / Numbers::group; }
+
+  /// Elements from one packed panel of `Block::rows` rows of A to the next, for `depth` packed elements: a
+  /// cache line more than a panel has, so that panels do not fall on the same cache sets and whole vectors
+  /// may be copied.
   static constexpr Index a_step(Index depth) { return (Block::rows * depth + 2 * line - 1) / line * line; }
   /// The same for panels of `Block::columns` columns of B.
   static constexpr Index b_step(Index depth) { return Block::columns * depth; }
 
   /// Rows of A in panels of `Block::rows`, padded with zeros: column k of panel p starts at
   /// p * a_step + k * rows.
-  static void a(MatrixView<const T> a, Index step, T* packed) {
+  static void a(MatrixView<const Source> a, Index step, Packed* packed) {
     if (a.column_stride == 1) {
       a_by_rows(a, step, packed);
     } else {
@@ -33,7 +39,7 @@ struct GemmPack {
 
   /// Columns of B in panels of `Block::columns`, padded with zeros: row k of panel p starts at
   /// p * b_step + k * columns.
-  static void b(MatrixView<const T> b, Index step, T* packed) {
+  static void b(MatrixView<const Source> b, Index step, Packed* packed) {
     const Index full_columns = b.columns / Block::columns * Block::columns;
     const auto full = b.block(0, 0, b.rows, full_columns);
     if (b.column_stride == 1) {
@@ -48,83 +54,90 @@ struct GemmPack {
   }
 
  private:
-  static constexpr Index line = 64 / static_cast<Index>(sizeof(T));
+  static constexpr Index line = 64 / static_cast<Index>(sizeof(Packed));
 
-  static void a_by_rows(MatrixView<const T> a, Index step, T* packed) {
+  // Whether the packed element k has all its numbers, of `size` along the inner dimension.
+  static bool complete(Index k, Index size) { return (k + 1) * Numbers::group <= size; }
+
+  static void a_by_rows(MatrixView<const Source> a, Index step, Packed* packed) {
     for (Index row = 0; row < a.rows; row += Block::rows, packed += step) {
       const Index rows = std::min<Index>(Block::rows, a.rows - row);
-      const T* from = a.data + row * a.row_stride;
-      for (Index k = 0; k < a.columns; ++k) {
-        T* to = packed + k * Block::rows;
-        for (Index r = 0; r < rows; ++r) to[r] = from[r * a.row_stride + k];
-        std::fill(to + rows, to + Block::rows, T{0});
+      const Source* from = a.data + row * a.row_stride;
+      for (Index k = 0; k < depth_of(a.columns); ++k, from += Numbers::group) {
+        Packed* to = packed + k * Block::rows;
+        for (Index r = 0; r < rows; ++r)
+          to[r] = Numbers::element(from + r * a.row_stride, 1, complete(k, a.columns));
+        std::fill(to + rows, to + Block::rows, Packed{0});
       }
     }
   }
 
-  static void a_by_columns(MatrixView<const T> a, Index step, T* packed) {
+  static void a_by_columns(MatrixView<const Source> a, Index step, Packed* packed) {
     // Whole vectors are copied; what is too much is overwritten by the next column or falls between panels.
     constexpr int copied = std::bit_ceil(static_cast<unsigned>(Block::rows));
-    for (Index k = 0; k < a.columns; ++k) {
-      const T* from = a.data + k * a.column_stride;
-      T* to = packed + k * Block::rows;
+    for (Index k = 0; k < depth_of(a.columns); ++k) {
+      const Source* from = a.data + k * Numbers::group * a.column_stride;
+      Packed* to = packed + k * Block::rows;
       Index row = 0;
-      for (; row + copied <= a.rows; row += Block::rows, to += step) {
-        __builtin_prefetch(from + row + 8 * a.column_stride);
-        copy_fixed<copied>(from + row, to);
+      for (; complete(k, a.columns) && row + copied <= a.rows; row += Block::rows, to += step) {
+        __builtin_prefetch(from + row + 8 * Numbers::group * a.column_stride);
+        Numbers::template copy<copied>(from + row, a.column_stride, to);
       }
-      for (; row < a.rows; row += Block::rows, to += step)
-        copy_padded(from + row, std::min<Index>(Block::rows, a.rows - row), Block::rows, to);
+      for (; row < a.rows; row += Block::rows, to += step) {
+        const Index rows = std::min<Index>(Block::rows, a.rows - row);
+        for (Index r = 0; r < rows; ++r)
+          to[r] = Numbers::element(from + row + r, a.column_stride, complete(k, a.columns));
+        std::fill(to + rows, to + Block::rows, Packed{0});
+      }
     }
   }
 
-  template <int count>
-  [[gnu::always_inline]] static void copy_fixed(const T* from, T* to) {
-    std::memcpy(to, from, count * sizeof(T));
-  }
-
-  static void copy_padded(const T* from, Index count, Index padded, T* to) {
-    std::fill(std::copy_n(from, count, to), to + padded, T{0});
-  }
-
-  static void b_by_rows(MatrixView<const T> b, Index step, T* packed) {
-    for (Index k = 0; k < b.rows; ++k, packed += Block::columns) {
-      const T* from = b.data + k * b.row_stride;
-      T* to = packed;
+  static void b_by_rows(MatrixView<const Source> b, Index step, Packed* packed) {
+    for (Index k = 0; k < depth_of(b.rows); ++k, packed += Block::columns) {
+      const Source* from = b.data + k * Numbers::group * b.row_stride;
+      Packed* to = packed;
       for (Index column = 0; column < b.columns; column += Block::columns, to += step) {
-        __builtin_prefetch(from + column + 8 * b.row_stride);
-        copy_fixed<Block::columns>(from + column, to);
+        if (complete(k, b.rows)) {
+          __builtin_prefetch(from + column + 8 * Numbers::group * b.row_stride);
+          Numbers::template copy<Block::columns>(from + column, b.row_stride, to);
+        } else {
+          for (Index c = 0; c < Block::columns; ++c)
+            to[c] = Numbers::element(from + column + c, b.row_stride, false);
+        }
       }
     }
   }
 
-  static void b_by_columns(MatrixView<const T> b, Index step, T* packed) {
-    const Index full_depth = b.rows / S::lanes * S::lanes;
+  static void b_by_columns(MatrixView<const Source> b, Index step, Packed* packed) {
+    const Index full_depth = b.rows / Numbers::group / S::lanes * S::lanes;
     for (Index column = 0; column < b.columns; column += S::lanes) {
-      const T* from = b.data + column * b.column_stride;
-      T* to = packed + column / Block::columns * step + column % Block::columns;
+      const Source* from = b.data + column * b.column_stride;
+      Packed* to = packed + column / Block::columns * step + column % Block::columns;
       for (Index k = 0; k < full_depth; k += S::lanes)
-        transpose_block(from + k, b.column_stride, to + k * Block::columns);
-      for (Index k = full_depth; k < b.rows; ++k) {
+        transpose_block(from + k * Numbers::group, b.column_stride, to + k * Block::columns);
+      for (Index k = full_depth; k < depth_of(b.rows); ++k) {
         for (Index lane = 0; lane < S::lanes; ++lane)
-          to[k * Block::columns + lane] = from[k + lane * b.column_stride];
+          to[k * Block::columns + lane] =
+              Numbers::element(from + k * Numbers::group + lane * b.column_stride, 1, complete(k, b.rows));
       }
     }
   }
 
   // The last, incomplete panel.
-  static void b_rest(MatrixView<const T> b, T* packed) {
-    for (Index k = 0; k < b.rows; ++k, packed += Block::columns) {
+  static void b_rest(MatrixView<const Source> b, Packed* packed) {
+    for (Index k = 0; k < depth_of(b.rows); ++k, packed += Block::columns) {
+      const Source* from = b.data + k * Numbers::group * b.row_stride;
       for (Index column = 0; column < b.columns; ++column)
-        packed[column] = b.data[k * b.row_stride + column * b.column_stride];
-      std::fill(packed + b.columns, packed + Block::columns, T{0});
+        packed[column] = Numbers::element(from + column * b.column_stride, b.row_stride, complete(k, b.rows));
+      std::fill(packed + b.columns, packed + Block::columns, Packed{0});
     }
   }
 
-  [[gnu::always_inline]] static void transpose_block(const T* from, Index stride, T* to) {
+  // Numbers along the inner dimension lie side by side: each row read is a row of packed elements.
+  [[gnu::always_inline]] static void transpose_block(const Source* from, Index stride, Packed* to) {
     Vector block[S::lanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < S::lanes; ++i) S::load(block[i], from + i * stride);
+    for (int i = 0; i < S::lanes; ++i) Numbers::load(block[i], from + i * stride);
     S::transpose(block);
 #pragma GCC unroll 16
     for (int i = 0; i < S::lanes; ++i) S::store(block[i], to + i * Block::columns);

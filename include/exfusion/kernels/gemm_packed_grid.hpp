@@ -13,11 +13,15 @@ namespace exfusion::kernels::detail {
 /// block; while the threads multiply one block's tiles, the first of them to be free pack the operands of the
 /// next block, so that no time is spent waiting between packing and multiplying. Blocks and tiles depend on
 /// the sizes alone, so the result does not depend on the number of threads.
-template <Scalar T, class Tile>
+template <class Tile>
 class PackedGrid {
+  using T = typename Tile::T;
+  using Source = typename Tile::Source;
+  using Packed = typename Tile::Packed;
+
  public:
   /// C = scale * A B (+ C) (+ bias), any sizes.
-  static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+  static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
     PackedGrid(a, b, c, epilogue).run();
   }
@@ -26,10 +30,11 @@ class PackedGrid {
   using Block = typename Tile::Block;
   using Pack = typename Tile::Pack;
 
-  static constexpr Index depth_ = 2 * Block::depth;
+  static constexpr Index packed_depth_ = 2 * Block::depth;
+  static constexpr Index depth_ = packed_depth_ * Tile::Numbers::group;
   static constexpr Index most_ = 4096 / static_cast<Index>(sizeof(T));  // rows and columns of a packed block
   static constexpr Index pack_rows_ = 8 * Block::rows, pack_columns_ = 4 * Block::columns;
-  static constexpr Index a_step_ = Pack::a_step(depth_), b_step_ = Pack::b_step(depth_);
+  static constexpr Index a_step_ = Pack::a_step(packed_depth_), b_step_ = Pack::b_step(packed_depth_);
   static constexpr Index a_size_ = (most_ / Block::rows + 1) * a_step_;
   static constexpr Index b_size_ = (most_ / Block::columns + 1) * b_step_;
   static constexpr Index wanted_tiles_ = 16;  // so that no thread waits long for the slowest
@@ -39,7 +44,8 @@ class PackedGrid {
     Index row, column, k, rows, columns, depth;
   };
 
-  PackedGrid(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmEpilogue<T>& epilogue)
+  PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+             const GemmEpilogue<T>& epilogue)
       : a_(a), b_(b), c_(c), epilogue_(epilogue), packs_a_(!reads_in_place(a)) {
     block_rows_ = packs_a_ ? even_part(c.rows, most_, Block::rows) : std::max<Index>(c.rows, 1);
     block_columns_ = even_part(c.columns, most_, Block::columns);
@@ -53,9 +59,9 @@ class PackedGrid {
   }
 
   // Rows of A are read where they are, unless they lie so that they would compete for the same cache sets.
-  static bool reads_in_place(const MatrixView<const T>& a) {
-    constexpr Index page = 4096 / static_cast<Index>(sizeof(T));
-    return a.column_stride == 1 && (a.row_stride % (2 * page) != 0 || a.rows <= Block::rows);
+  static bool reads_in_place(const MatrixView<const Source>& a) {
+    constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
+    return Tile::reads_in_place(a) && (a.row_stride % (2 * page) != 0 || a.rows <= Block::rows);
   }
 
   static Index count(Index size, Index part) { return (size + part - 1) / part; }
@@ -70,7 +76,7 @@ class PackedGrid {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
     const Index room = b_size_ + (packs_a_ ? a_size_ : 0);
-    T* packed[2] = {scratch<T>(2 * room), nullptr};
+    Packed* packed[2] = {scratch<Packed>(2 * room), nullptr};
     packed[1] = packed[0] + room;
     const Part first = part(0);
     parallel_for(pack_tasks(first), 1, [&](Index task, Index) { pack(first, packed[0], task); });
@@ -102,7 +108,7 @@ class PackedGrid {
     return count(part.columns, pack_columns_) + (packs_a_ ? count(part.rows, pack_rows_) : 0);
   }
 
-  void pack(const Part& part, T* packed, Index task) const {
+  void pack(const Part& part, Packed* packed, Index task) const {
     const Index tasks_of_b = count(part.columns, pack_columns_);
     if (task < tasks_of_b) {
       const Index column = task * pack_columns_, columns = std::min(pack_columns_, part.columns - column);
@@ -119,29 +125,30 @@ class PackedGrid {
     return count(part.rows, tile_rows_) * count(part.columns, tile_columns_);
   }
 
-  void multiply_tile(const Part& part, const T* packed, Index tile) const {
+  void multiply_tile(const Part& part, const Packed* packed, Index tile) const {
     const Index tiles_across = count(part.columns, tile_columns_);
     const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
     const Index rows = std::min(tile_rows_, part.rows - row);
     const Index columns = std::min(tile_columns_, part.columns - column);
     const auto c = c_.block(part.row + row, part.column + column, rows, columns);
-    const T* b = packed + column / Block::columns * b_step_;
+    const Index depth = Pack::depth_of(part.depth);
+    const Packed* b = packed + column / Block::columns * b_step_;
     GemmEpilogue<T> epilogue = epilogue_;
     epilogue.accumulate |= part.k > 0;
     const bool is_last = part.k + part.depth >= b_.rows;
     epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
     if (packs_a_) {
-      const T* a = packed + b_size_ + row / Block::rows * a_step_;
-      Tile::template run_packed<true>({a, 0, a_step_}, b, b_step_, part.depth, c, epilogue);
+      const Packed* a = packed + b_size_ + row / Block::rows * a_step_;
+      Tile::template run_packed<true>({a, 0, a_step_}, b, b_step_, depth, c, epilogue);
     } else {
       const auto a = a_.block(part.row + row, part.k, rows, part.depth);
-      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_,
-                                       part.depth, c, epilogue);
+      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_, depth,
+                                       c, epilogue);
     }
   }
 
-  MatrixView<const T> a_;
-  MatrixView<const T> b_;
+  MatrixView<const Source> a_;
+  MatrixView<const Source> b_;
   MatrixView<T> c_;
   GemmEpilogue<T> epilogue_;
   bool packs_a_;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include <exfusion/core/scalar.hpp>
@@ -20,7 +21,8 @@ inline constexpr int simd_bytes = 16;
 /// A register of `Bytes` bytes in GCC's and Clang's vector extensions: arithmetic works lane by lane. Wider
 /// registers than the CPU's are emulated by several. Functions pass vectors by reference, so that the width
 /// never becomes part of a calling convention.
-template <Scalar T, int Bytes = simd_bytes>
+template <class T, int Bytes = simd_bytes>
+requires std::is_arithmetic_v<T>
 struct Simd {
   static constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
   typedef T Vector __attribute__((vector_size(Bytes)));

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include <exfusion/core/bfloat16.hpp>
+#include <exfusion/kernels/simd.hpp>
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+// What a matrix product multiplies: how numbers of a `Source` are packed, and how packed numbers are
+// multiplied and added to sums in `Sum`. `group` numbers that follow each other along the inner dimension
+// make one packed element.
+
+namespace exfusion::kernels::detail {
+
+/// Numbers multiplied as they are.
+template <Scalar T>
+struct PlainNumbers {
+  using Sum = T;
+  using Source = T;
+  using Packed = T;
+  static constexpr Index group = 1;
+  static constexpr bool reads_in_place = true;
+
+  static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
+  /// `count` elements that lie side by side.
+  template <int count>
+  [[gnu::always_inline]] static void copy(const Source* from, Index /*step*/, Packed* to) {
+    std::memcpy(to, from, count * sizeof(T));
+  }
+  /// A vector of elements of numbers that lie side by side along the inner dimension.
+  template <class Vector>
+  [[gnu::always_inline]] static void load(Vector& vector, const Source* from) {
+    std::memcpy(&vector, from, sizeof vector);
+  }
+  template <int Bytes>
+  [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
+                                                  const typename Simd<T, Bytes>::Vector& factor,
+                                                  const typename Simd<T, Bytes>::Vector& row) {
+    sum += factor * row;
+  }
+};
+
+/// bfloat16 numbers, widened (which is exact) when they are packed: for CPUs that cannot multiply them.
+template <Scalar T>
+struct WidenedBfloat16 {
+  using Sum = T;
+  using Source = Bfloat16;
+  using Packed = T;
+  static constexpr Index group = 1;
+  static constexpr bool reads_in_place = false;
+
+  static Packed element(const Source* from, Index /*step*/, bool /*complete*/) {
+    return static_cast<T>(static_cast<float>(*from));
+  }
+  template <int count>
+  [[gnu::always_inline]] static void copy(const Source* from, Index /*step*/, Packed* to) {
+    for (int i = 0; i < count; ++i) to[i] = static_cast<T>(static_cast<float>(from[i]));
+  }
+  template <class Vector>
+  [[gnu::always_inline]] static void load(Vector& vector, const Source* from) {
+    for (std::size_t i = 0; i < sizeof vector / sizeof(Packed); ++i) vector[i] = element(from + i, 0, true);
+  }
+  template <int Bytes>
+  [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
+                                                  const typename Simd<T, Bytes>::Vector& factor,
+                                                  const typename Simd<T, Bytes>::Vector& row) {
+    sum += factor * row;
+  }
+};
+
+/// Pairs of bfloat16 numbers, whose two products are added to one sum at a time: the first number is the
+/// lower half of the packed element. An instruction of AVX512_BF16; elsewhere two multiply-adds.
+struct PairedBfloat16 {
+  using Sum = float;
+  using Source = Bfloat16;
+  using Packed = std::uint32_t;
+  static constexpr Index group = 2;
+  static constexpr bool reads_in_place = true;
+
+  /// The number at `from` and the one `step` further; 0 in its place where the matrix has ended.
+  static Packed element(const Source* from, Index step, bool complete) {
+    return from->bits | static_cast<Packed>(complete ? from[step].bits : 0) << 16;
+  }
+  template <int count>
+  [[gnu::always_inline]] static void copy(const Source* from, Index step, Packed* to) {
+    for (int i = 0; i < count; ++i) to[i] = element(from + i, step, true);
+  }
+  template <class Vector>
+  [[gnu::always_inline]] static void load(Vector& vector, const Source* from) {
+    std::memcpy(&vector, from, sizeof vector);
+  }
+  template <int Bytes>
+  [[gnu::always_inline]] static void multiply_add(typename Simd<float, Bytes>::Vector& sum,
+                                                  const typename Simd<Packed, Bytes>::Vector& factor,
+                                                  const typename Simd<Packed, Bytes>::Vector& row) {
+#if defined(__AVX512BF16__)
+    if constexpr (Bytes == 64) {
+      sum =
+          (typename Simd<float, Bytes>::Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)factor, (__m512bh)row);
+      return;
+    }
+#endif
+    using Vector = typename Simd<float, Bytes>::Vector;
+    sum += (Vector)(factor << 16) * (Vector)(row << 16);
+    sum += (Vector)(factor & 0xFFFF0000U) * (Vector)(row & 0xFFFF0000U);
+  }
+};
+
+/// How this CPU multiplies bfloat16 numbers with sums in T.
+#if defined(__AVX512BF16__)
+template <Scalar T>
+using Bfloat16Numbers = std::conditional_t<std::same_as<T, float>, PairedBfloat16, WidenedBfloat16<T>>;
+#else
+template <Scalar T>
+using Bfloat16Numbers = WidenedBfloat16<T>;
+#endif
+
+}  // namespace exfusion::kernels::detail
