@@ -1,6 +1,35 @@
+include(CheckCXXSourceCompiles)
+
 # What the library and its programs stand on; all are Debian packages (scripts/setup.sh installs them).
 find_package(Eigen3 3.3 REQUIRED NO_MODULE)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
+
+# oneDNN's fp32 matrix products instead of the library's own. AUTO: where it is installed and the code is compiled
+# for AVX-512, on which it is the faster one; with AVX2 the own kernel is (docs/performance.md).
+set(EXFUSION_ONEDNN AUTO CACHE STRING "Multiply fp32 matrices by oneDNN: AUTO, ON or OFF")
+set_property(CACHE EXFUSION_ONEDNN PROPERTY STRINGS AUTO ON OFF)
+set(exfusion_with_onednn FALSE)
+if(NOT EXFUSION_ONEDNN STREQUAL "OFF")
+  find_path(ONEDNN_INCLUDE_DIR dnnl.h)
+  find_library(ONEDNN_LIBRARY dnnl)
+  mark_as_advanced(ONEDNN_INCLUDE_DIR ONEDNN_LIBRARY)
+  if(ONEDNN_INCLUDE_DIR AND ONEDNN_LIBRARY)
+    if(EXFUSION_NATIVE)
+      set(CMAKE_REQUIRED_FLAGS -march=native)
+    endif()
+    check_cxx_source_compiles("
+      #ifndef __AVX512F__
+      #error
+      #endif
+      int main() {}" EXFUSION_HAS_AVX512)
+    unset(CMAKE_REQUIRED_FLAGS)
+    if(EXFUSION_HAS_AVX512 OR NOT EXFUSION_ONEDNN STREQUAL "AUTO")
+      set(exfusion_with_onednn TRUE)
+    endif()
+  elseif(NOT EXFUSION_ONEDNN STREQUAL "AUTO")
+    message(FATAL_ERROR "EXFUSION_ONEDNN is ${EXFUSION_ONEDNN}, but oneDNN is not installed (Debian: libdnnl-dev)")
+  endif()
+endif()
 
 # exfusion/io reads and writes JSON; exfusion/data reads gzipped files.
 find_package(nlohmann_json 3.9 QUIET)

@@ -56,10 +56,14 @@ struct Options {
   double beta2 = 0.99;
   double clip = 1;
   double dropout = 0;
+  std::string precision = "fp32";
   bool recompute = false;
   double ema = 0;
   std::uint64_t seed = 1337;
   int threads = 0;
+
+  Precision product_precision() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
+
   // Reports.
   Index log_interval = 10;
   Index eval_interval = 250;
@@ -120,6 +124,9 @@ inline void add_training_options(CLI::App& app, Options& o) {
   app.add_option("--beta2", o.beta2, "Decay of AdamW's second moment, in [0, 1)");
   app.add_option("--clip", o.clip, "Largest norm of the gradient; 0: no clipping");
   app.add_option("--dropout", o.dropout, "Probability, in [0, 1)");
+  app.add_option("--precision", o.precision,
+                 "bf16: factors of matrix products rounded to bfloat16, all else in fp32")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_flag("--recompute", o.recompute,
                "Compute each block again in the backward pass: less memory, a third more work, same results");
   app.add_option("--ema", o.ema,

@@ -134,7 +134,11 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
     double loss = 0;
     for (Index part = 0; part < o.accumulate; ++part) {
       const auto& [tokens, targets] = batches.next();
-      const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true, .recompute = o.recompute};
+      const Context<float> ctx{.tape = &tape,
+                               .rng = &rng,
+                               .training = true,
+                               .recompute = o.recompute,
+                               .precision = o.product_precision()};
       const Tensor<float> part_loss = model.loss(ctx, tokens, targets);
       tape.backward(part_loss, 1.0F / static_cast<float>(o.accumulate));
       loss += static_cast<double>(part_loss.item()) / static_cast<double>(o.accumulate);

@@ -138,7 +138,11 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
     double loss = 0;
     for (Index part = 0; part < o.accumulate; ++part) {
       const auto& [pixels, labels] = batches.next();
-      const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true, .recompute = o.recompute};
+      const Context<float> ctx{.tape = &tape,
+                               .rng = &rng,
+                               .training = true,
+                               .recompute = o.recompute,
+                               .precision = o.product_precision()};
       const Tensor<float> part_loss =
           cross_entropy(ctx, model(ctx, pixels), labels, {.label_smoothing = o.label_smoothing});
       tape.backward(part_loss, 1.0F / static_cast<float>(o.accumulate));

@@ -60,7 +60,7 @@ inline void print_training(const Options& o) {
             << o.schedule;
   if (o.schedule != "constant") std::cout << " to " << *o.min_lr;
   std::cout << ", warm-up " << *o.warmup << ", seed " << o.seed << ", " << omp_get_max_threads()
-            << " threads\n";
+            << " threads, " << o.precision << '\n';
   if (o.ffn != "moe") {
     std::cout << (o.out.empty() ? "output: none (choose a folder by --out)" : "output: " + o.out) << '\n';
   }
@@ -70,7 +70,10 @@ inline void print_training(const Options& o) {
 /// Prints what a step would take. `Config` is the model's; `tokens` of a sequence, 0 for images.
 template <class Config>
 void print_plan(const Config& config, const Options& o, Index tokens = 0) {
-  const train::StepPlan step{.pass = {.batch = o.batch, .tokens = tokens, .recompute = o.recompute},
+  const train::StepPlan step{.pass = {.batch = o.batch,
+                                      .tokens = tokens,
+                                      .recompute = o.recompute,
+                                      .precision = o.product_precision()},
                              .accumulate = o.accumulate,
                              .average = o.ema > 0};
   std::cout << train::memory_table(train::plan_memory(config, ffn_plan(o), step));

@@ -6,6 +6,7 @@
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/autograd/expert_slab.hpp>
 #include <exfusion/autograd/parameter.hpp>
+#include <exfusion/autograd/rounded.hpp>
 #include <exfusion/autograd/step_state.hpp>
 #include <exfusion/autograd/tape.hpp>
 #include <exfusion/config.hpp>

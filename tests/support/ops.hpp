@@ -43,9 +43,10 @@ struct SeedNode {
 /// Runs `forward` and backward from dy, which leaves the inputs' gradients in the inputs. Returns a copy of
 /// the output.
 template <Scalar T, class Forward>
-Tensor<T> run_backward(const Forward& forward, const std::vector<T>& dy, Rng* rng = nullptr) {
+Tensor<T> run_backward(const Forward& forward, const std::vector<T>& dy, Rng* rng = nullptr,
+                       Precision precision = Precision::fp32) {
   Tape<T> tape;
-  const Context<T> ctx{.tape = &tape, .rng = rng, .training = true};
+  const Context<T> ctx{.tape = &tape, .rng = rng, .training = true, .precision = precision};
   const Tensor<T> y = forward(ctx);
   const Tensor<T> loss = ctx.output(Shape{}, y);
   *loss.data() = T{0};

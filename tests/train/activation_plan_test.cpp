@@ -44,10 +44,11 @@ IntTensor random_integers(Shape shape, Index below, Rng& rng) {
 
 /// What the tape's arenas handed out in one pass of `model`.
 template <class Model>
-double real_bytes(const Model& model, bool recompute) {
+double real_bytes(Model model, bool recompute, Precision precision) {  // without earlier gradients
   Rng rng(1);
   Tape<float> tape;
-  const Context<float> ctx{.tape = &tape, .rng = &rng, .training = true, .recompute = recompute};
+  const Context<float> ctx{
+      .tape = &tape, .rng = &rng, .training = true, .recompute = recompute, .precision = precision};
   if constexpr (Model::causal) {
     const IntTensor tokens = random_integers({batch, 40}, 50, rng);
     tape.backward(model.loss(ctx, tokens, tokens));
@@ -61,11 +62,15 @@ double real_bytes(const Model& model, bool recompute) {
 /// The plan leaves out the tape's records: it is never above, and below by 2 % at most.
 template <class Model>
 void expect_planned(const Model& model, const FfnPlan& ffn = {}) {
-  for (bool recompute : {false, true}) {
-    const double planned = activation_bytes(model.config, ffn, {.batch = batch, .recompute = recompute});
-    const double real = real_bytes(model, recompute);
-    EXPECT_LE(planned, real) << recompute;
-    EXPECT_GE(planned, 0.98 * real) << recompute;
+  for (const auto& [recompute, precision] : {std::pair{false, Precision::fp32},
+                                             {true, Precision::fp32},
+                                             {false, Precision::bf16},
+                                             {true, Precision::bf16}}) {
+    const double planned =
+        activation_bytes(model.config, ffn, {.batch = batch, .recompute = recompute, .precision = precision});
+    const double real = real_bytes(model, recompute, precision);
+    EXPECT_LE(planned, real) << recompute << (precision == Precision::bf16);
+    EXPECT_GE(planned, 0.98 * real) << recompute << (precision == Precision::bf16);
   }
 }
 

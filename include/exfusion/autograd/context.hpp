@@ -3,12 +3,18 @@
 #include <string_view>
 #include <utility>
 
+#include <exfusion/autograd/rounded.hpp>
 #include <exfusion/autograd/tape.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/rng.hpp>
 #include <exfusion/core/tensor.hpp>
 
 namespace exfusion {
+
+/// How matrix products are computed: with all digits of the scalar type, or (mixed precision, Micikevicius et
+/// al., arXiv 1710.03740) with factors rounded to bfloat16 and sums in the scalar type. Weights, optimizer
+/// state, gradients, normalisations, softmax and losses keep all digits in both.
+enum class Precision { fp32, bf16 };
 
 /// Everything a forward pass needs besides its inputs; passed explicitly, there is no global state.
 template <Scalar T>
@@ -22,6 +28,8 @@ struct Context {
   /// Whether Transformer blocks save nothing but their input and are computed again in the backward pass
   /// (`ops::recompute`).
   bool recompute = false;
+  /// Of the products of linear operations.
+  Precision precision = Precision::fp32;
   /// Set while something is computed again: what takes note of each pass must not take note of this one.
   bool replay = false;
 
@@ -36,6 +44,21 @@ struct Context {
   /// Uninitialised numbers saved for the backward pass.
   Tensor<T> saved(Shape shape) const {
     return tape == nullptr ? Tensor<T>::empty(shape) : tape->allocate(shape, false);
+  }
+
+  /// The same but for the precision.
+  Context with_precision(Precision other) const {
+    Context result = *this;
+    result.precision = other;
+    return result;
+  }
+
+  /// What a matrix product reads of x besides its numbers: nothing, or in bf16 a rounded copy. It lives in
+  /// the tape's arena; a weight's is the weight's own and rounded once for all passes until the weight
+  /// changes.
+  Rounded rounded(const Tensor<T>& x) const {
+    if (precision == Precision::fp32) return {};
+    return round(x, tape == nullptr ? nullptr : &tape->arena());
   }
 
   /// Records the operation behind `output` if its gradient is wanted.

@@ -87,7 +87,8 @@ class ExpertSlab {
   /// One segment of W with its part of G: what the FFN computes with.
   Tensor<T> fused(std::size_t segment) const {
     const SlabSegment& place = storage_->segments.at(segment);
-    return Tensor<T>(fused() + place.offset, place.shape, &storage_->gradients[segment], storage_);
+    return Tensor<T>(fused() + place.offset, place.shape, &storage_->gradients[segment], storage_,
+                     &storage_->rounded[segment]);
   }
 
   /// Whether a backward pass has reached any segment.
@@ -119,7 +120,10 @@ class ExpertSlab {
   std::span<T> fused_weights() const { return storage_->fused_weights.span(); }
   /// Whether W still belongs to the experts' present values and `fused_weights`.
   bool is_fused() const { return storage_->is_fused; }
-  void set_fused(bool value) const { storage_->is_fused = value; }
+  void set_fused(bool value) const {
+    storage_->is_fused = value;
+    for (RoundedCopy& copy : storage_->rounded) copy.is_current = false;
+  }
 
   /// Passes on tapes that computed with W and may still need it for their backward.
   Index uses() const { return storage_->uses; }
@@ -202,6 +206,7 @@ class ExpertSlab {
       for (const SlabSegment& segment : segments) {
         gradients.push_back({gradient.data() + segment.offset, segment.shape.size()});
       }
+      rounded.resize(segments.size());
     }
 
     Index experts;
@@ -221,6 +226,7 @@ class ExpertSlab {
     Gradient<T> reached{nullptr, 0, true};
     Index uses = 0;
     std::vector<Gradient<T>> gradients;
+    std::vector<RoundedCopy> rounded;  ///< Of W's segments.
   };
 
   std::shared_ptr<Storage> storage_;

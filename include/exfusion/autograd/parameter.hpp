@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <exfusion/core/rng.hpp>
@@ -62,6 +63,16 @@ class Parameter : public Tensor<T> {
     return result;
   }
 
+  /// The numbers, to be read or written; a copy rounded to bfloat16 counts as out of date afterwards.
+  T* data() const {
+    this->set_changed();
+    return Tensor<T>::data();
+  }
+  std::span<T> values() const {
+    this->set_changed();
+    return Tensor<T>::values();
+  }
+
   const ParameterOptions& options() const { return options_; }
   void set_options(const ParameterOptions& options) { options_ = options; }
 
@@ -71,12 +82,14 @@ class Parameter : public Tensor<T> {
     Buffer<T> value;
     Buffer<T> grad;
     Gradient<T> gradient;
+    RoundedCopy rounded;
   };
 
   void allocate(Shape shape) {
     auto storage = std::make_shared<Storage>(shape.size());
     this->data_ = storage->value.data();
     this->gradient_ = &storage->gradient;
+    this->rounded_ = &storage->rounded;
     this->shape_ = shape;
     this->owner_ = std::move(storage);
   }

@@ -8,7 +8,7 @@ namespace exfusion {
 
 /// A number in bfloat16: the upper half of a float, 8 bits of precision with float's range.
 struct Bfloat16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits;
 
   /// Exact.
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <exfusion/core/arena.hpp>
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/shape.hpp>
@@ -53,6 +54,12 @@ struct Gradient {
   }
 };
 
+/// A weight's numbers rounded to bfloat16: made for whoever asks first, and kept until the weight changes.
+struct RoundedCopy {
+  Buffer<Bfloat16> values;
+  bool is_current = false;
+};
+
 /// A cheap handle onto a row-major, contiguous, 64-byte-aligned array of rank 0 to 4 and onto its gradient.
 /// Copying the handle shares the numbers. An activation recorded on a tape lives in the tape's arena until
 /// `Tape::clear`; everything else (parameters, inputs, results without a tape) owns its memory jointly with
@@ -65,8 +72,9 @@ class Tensor {
 
   /// A view of memory that `owner` (may be null: the caller) keeps alive. No gradient when `gradient` is
   /// null.
-  Tensor(T* data, Shape shape, Gradient<T>* gradient = nullptr, std::shared_ptr<void> owner = nullptr)
-      : data_(data), gradient_(gradient), shape_(shape), owner_(std::move(owner)) {}
+  Tensor(T* data, Shape shape, Gradient<T>* gradient = nullptr, std::shared_ptr<void> owner = nullptr,
+         RoundedCopy* rounded = nullptr)
+      : data_(data), gradient_(gradient), shape_(shape), owner_(std::move(owner)), rounded_(rounded) {}
 
   /// New memory of its own, uninitialised.
   static Tensor empty(Shape shape) {
@@ -125,6 +133,13 @@ class Tensor {
     return gradient_ == nullptr ? GradientTarget<T>{} : gradient_->open();
   }
 
+  /// Where a copy rounded to bfloat16 is kept; null for all but weights.
+  RoundedCopy* rounded_copy() const { return rounded_; }
+  /// To be called by whoever has written to a weight through a handle.
+  void set_changed() const {
+    if (rounded_ != nullptr) rounded_->is_current = false;
+  }
+
   /// The same numbers and gradient under another shape. Throws ShapeError when the sizes differ.
   Tensor reshape(Shape shape) const {
     if (shape.size() != size()) throw ShapeError("reshape", shape_, " cannot become ", shape);
@@ -134,13 +149,14 @@ class Tensor {
   }
 
   /// The same numbers without the gradient: backward stops here.
-  Tensor detach() const { return Tensor(data_, shape_, nullptr, owner_); }
+  Tensor detach() const { return Tensor(data_, shape_, nullptr, owner_, rounded_); }
 
  protected:
   T* data_ = nullptr;
   Gradient<T>* gradient_ = nullptr;
   Shape shape_{0};
   std::shared_ptr<void> owner_;
+  RoundedCopy* rounded_ = nullptr;
 };
 
 }  // namespace exfusion

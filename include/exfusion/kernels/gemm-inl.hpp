@@ -4,7 +4,8 @@
 #include <exfusion/kernels/gemm_grid.hpp>
 
 // Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose. With
-// EXFUSION_ONEDNN, products of float matrices on all threads are oneDNN's.
+// EXFUSION_ONEDNN, products of float matrices on all threads are oneDNN's; what is rounded to bfloat16, and
+// what one thread multiplies inside a parallel loop, stays here.
 #ifndef EXFUSION_GEMM_EIGEN
 #if defined(__GNUC__)
 #define EXFUSION_GEMM_EIGEN 0
@@ -36,25 +37,33 @@ using OwnTile = BlockedTile<PlainNumbers<T>>;
 template <Scalar T>
 using Bfloat16Tile = BlockedTile<Bfloat16Numbers<T>>;
 #endif
+template <Scalar T>
+using OwnGemm = GemmGrid<OwnTile<T>>;
+template <Scalar T>
+using Bfloat16Gemm = GemmGrid<Bfloat16Tile<T>>;
 #ifdef EXFUSION_ONEDNN
 template <Scalar T>
-using GemmTile = std::conditional_t<std::same_as<T, float>, OneDnnTile, OwnTile<T>>;
+using FullGemm = std::conditional_t<std::same_as<T, float>, OneDnnGemm, OwnGemm<T>>;
 #else
 template <Scalar T>
-using GemmTile = OwnTile<T>;
+using FullGemm = OwnGemm<T>;
 #endif
 }  // namespace detail
 
 template <Scalar T>
 void Gemm<T>::multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias) {
-  detail::GemmGrid<detail::GemmTile<T>>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
+  detail::FullGemm<T>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
 }
 
 template <Scalar T>
-void Gemm<T>::multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
-                       bool accumulate, const T* bias) {
-  detail::GemmGrid<detail::Bfloat16Tile<T>>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
+void Gemm<T>::multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c, bool accumulate,
+                       const T* bias) {
+  if (!a.is_rounded()) {
+    multiply(a.exact, b.exact, c, accumulate, bias);
+    return;
+  }
+  detail::Bfloat16Gemm<T>::multiply(a.rounded, b.rounded, c, {.accumulate = accumulate, .bias = bias});
 }
 
 template <Scalar T>

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/operand.hpp>
 
 namespace exfusion::kernels {
 
@@ -14,9 +14,10 @@ struct Gemm {
   static void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias = nullptr);
 
-  /// The same for operands in bfloat16: their products are exact and are summed up in T.
-  static void multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
-                       bool accumulate, const T* bias = nullptr);
+  /// The same of operands that are both exact or both rounded: products of bfloat16 numbers are exact and are
+  /// summed up in T.
+  static void multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c, bool accumulate,
+                       const T* bias = nullptr);
 
   /// The first form on the calling thread alone, for products inside a parallel loop (attention).
   static void multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,

@@ -22,7 +22,7 @@ struct GemmBlock {
   static constexpr int vectors = 2;
 #endif
   static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
-  static constexpr int depth = 256;  ///< Packed elements that are summed up before C is touched.
+  static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
 };
 
 /// Rows of A as the micro-kernel reads them: packed in panels of `GemmBlock::rows` rows, of which the

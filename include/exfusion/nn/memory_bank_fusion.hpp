@@ -72,7 +72,8 @@ struct MemoryBankFusion {
   /// are not finite.
   Tensor<T> training_weights(const Context<T>& ctx, const Tensor<T>& x) const {
     const Tensor<T> p = ops::mean_rows(ctx, x);
-    const Tensor<T> a = ops::softmax(ctx, router(ctx, p.reshape({1, p.size()})));
+    const Tensor<T> z = router(ctx.with_precision(Precision::fp32), p.reshape({1, p.size()}));
+    const Tensor<T> a = ops::softmax(ctx, z);
     if (ctx.training && !ctx.replay) bank->observe(a);
     return options.value == BankValue::straight_through ? ops::straight_through(ctx, bank->weights(), a) : a;
   }

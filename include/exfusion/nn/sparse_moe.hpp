@@ -79,7 +79,9 @@ struct SparseMoE {
   /// x [..., D] to [..., D]. Throws ShapeError when the last axis is not D or there is no token.
   Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
     const Tensor<T> tokens = x.reshape({x.shape().rows(), x.shape().columns()});
-    const Tensor<T> p = ops::softmax(ctx, router(ctx, tokens));
+    // In full precision, as which experts are chosen hangs on small differences (arXiv 2101.03961,
+    // section 2.4).
+    const Tensor<T> p = ops::softmax(ctx, router(ctx.with_precision(Precision::fp32), tokens));
     const ops::Routing<T> routing = ops::route(ctx, p, k);
     if (ctx.training && ctx.tape != nullptr && balance != 0) {
       ctx.tape->add_loss(ops::balance_loss(ctx, p, routing, balance));

@@ -10,22 +10,24 @@ template <Scalar T>
 struct LinearNode {
   static constexpr std::string_view name = "linear";
   Tensor<T> x, weight, bias, y;
+  Rounded rounded_x, rounded_weight;
 
   void backward() const {
-    using kernels::dense_matrix;
+    using kernels::dense_matrix, kernels::Gemm, kernels::Operand;
     const Index rows = y.shape().rows(), d_out = weight.shape()[0], d_in = weight.shape()[1];
-    const T* dy = y.grad().data();
-    const auto dy_matrix = dense_matrix(dy, rows, d_out);
+    const RoundedGradient<T> rounded_dy(*y.gradient(), static_cast<bool>(rounded_weight));
+    const Operand<T> dy(y.grad().data(), rounded_dy.data(), rows, d_out);
     if (weight.requires_grad()) {
       const GradientTarget<T> dw = weight.open_gradient();
-      kernels::Gemm<T>::multiply(dy_matrix.transposed(), dense_matrix<const T>(x.data(), rows, d_in),
-                                 dense_matrix(dw.data, d_out, d_in), dw.accumulate);
+      Gemm<T>::multiply(dy.transposed(), {x.data(), rounded_x.data, rows, d_in},
+                        dense_matrix(dw.data, d_out, d_in), dw.accumulate);
     }
-    if (bias.requires_grad()) kernels::Reduce<T>::sum_rows(dy, rows, d_out, T{1}, bias.open_gradient());
+    if (bias.requires_grad())
+      kernels::Reduce<T>::sum_rows(y.grad().data(), rows, d_out, T{1}, bias.open_gradient());
     if (x.requires_grad()) {
       const GradientTarget<T> dx = x.open_gradient();
-      kernels::Gemm<T>::multiply(dy_matrix, dense_matrix<const T>(weight.data(), d_out, d_in),
-                                 dense_matrix(dx.data, rows, d_in), dx.accumulate);
+      Gemm<T>::multiply(dy, {weight.data(), rounded_weight.data, d_out, d_in},
+                        dense_matrix(dx.data, rows, d_in), dx.accumulate);
     }
   }
 };
@@ -47,10 +49,12 @@ Tensor<T> linear(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& wei
   }
   Tensor<T> y = ctx.output(x.shape().with_columns(d_out), x, weight, bias);
   const Index rows = x.shape().rows();
-  kernels::Gemm<T>::multiply(kernels::dense_matrix<const T>(x.data(), rows, d_in),
-                             kernels::dense_matrix<const T>(weight.data(), d_out, d_in).transposed(),
+  const Rounded rounded_x = ctx.rounded(x), rounded_weight = ctx.rounded(weight);
+  using kernels::Operand;
+  kernels::Gemm<T>::multiply(Operand<T>(x.data(), rounded_x.data, rows, d_in),
+                             Operand<T>(weight.data(), rounded_weight.data, d_out, d_in).transposed(),
                              kernels::dense_matrix(y.data(), rows, d_out), false, bias.data());
-  ctx.record(y, LinearNode<T>{x, weight, bias, y});
+  ctx.record(y, LinearNode<T>{x, weight, bias, y, rounded_x, rounded_weight});
   return y;
 }
 

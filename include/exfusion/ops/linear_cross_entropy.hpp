@@ -15,27 +15,34 @@ namespace detail {
 template <Scalar T>
 struct LogitBlock {
   Tensor<T> x, weight;
-  Tensor<T> logits;  ///< [rows of a block, V]
+  Rounded rounded_x, rounded_weight;
+  Tensor<T> logits;                      ///< [rows of a block, V]
+  Bfloat16* rounded_gradient = nullptr;  ///< Room for that of the logits, in bf16.
 
   Index rows() const { return x.shape().rows(); }
   Index rows_from(Index begin) const { return std::min(logits.shape()[0], rows() - begin); }
   Index last() const { return (rows() - 1) / logits.shape()[0] * logits.shape()[0]; }
 
-  kernels::MatrixView<T> logits_from(Index begin) const {
-    return kernels::dense_matrix(logits.data(), rows_from(begin), logits.shape()[1]);
+  kernels::Operand<T> x_from(Index begin) const {
+    const kernels::Operand<T> all(x.data(), rounded_x.data, rows(), x.shape()[-1]);
+    return all.rows_from(begin, rows_from(begin));
   }
-  kernels::MatrixView<const T> weight_matrix() const {
-    return kernels::dense_matrix<const T>(weight.data(), weight.shape()[0], weight.shape()[1]);
-  }
-  template <class Value>
-  kernels::MatrixView<Value> matrix_from(Index begin, Value* values) const {
-    const Index d_in = weight.shape()[1];
-    return kernels::dense_matrix(values + begin * d_in, rows_from(begin), d_in);
+  kernels::Operand<T> weight_matrix() const {
+    return {weight.data(), rounded_weight.data, weight.shape()[0], weight.shape()[1]};
   }
 
   void compute(Index begin) const {
-    kernels::Gemm<T>::multiply(matrix_from<const T>(begin, x.data()), weight_matrix().transposed(),
-                               logits_from(begin), false);
+    kernels::Gemm<T>::multiply(x_from(begin), weight_matrix().transposed(),
+                               kernels::dense_matrix(logits.data(), rows_from(begin), logits.shape()[1]),
+                               false);
+  }
+
+  /// The logits' gradient, which has taken the place of the logits from row `begin` on.
+  kernels::Operand<T> gradient(Index begin) const {
+    const Index count = rows_from(begin), classes = logits.shape()[1];
+    if (rounded_gradient != nullptr)
+      kernels::Round<T>::to_bfloat16(logits.data(), rounded_gradient, count * classes);
+    return {logits.data(), rounded_gradient, count, classes};
   }
 };
 
@@ -82,14 +89,15 @@ struct LinearCrossEntropyNode {
       kernels::CrossEntropy<T>::backward(logits.data(), targets.data() + begin, log_sum_exp.data() + begin,
                                          block.rows_from(begin), d_out, options, scale,
                                          {logits.data(), false});
-      const auto dlogits = kernels::dense_matrix<const T>(logits.data(), block.rows_from(begin), d_out);
+      const kernels::Operand<T> dlogits = block.gradient(begin);
       if (weight.requires_grad()) {
-        kernels::Gemm<T>::multiply(dlogits.transposed(), block.template matrix_from<const T>(begin, x.data()),
+        kernels::Gemm<T>::multiply(dlogits.transposed(), block.x_from(begin),
                                    kernels::dense_matrix(dw.data, d_out, d_in), dw.accumulate || !is_last);
       }
       if (x.requires_grad()) {
-        kernels::Gemm<T>::multiply(dlogits, block.weight_matrix(), block.matrix_from(begin, dx.data),
-                                   dx.accumulate);
+        kernels::Gemm<T>::multiply(
+            dlogits, block.weight_matrix(),
+            kernels::dense_matrix(dx.data + begin * d_in, block.rows_from(begin), d_in), dx.accumulate);
       }
     }
   }
@@ -116,7 +124,10 @@ Tensor<T> linear_cross_entropy(const Context<T>& ctx, const Tensor<T>& x, const 
   const Index counted = exfusion::detail::counted_targets("linear_cross_entropy", targets, classes, options);
   Tensor<T> loss = ctx.output(Shape{}, x, weight);
   const Index block_rows = std::clamp<Index>(most_logits / classes, 1, rows);
-  const exfusion::detail::LogitBlock<T> block{x, weight, ctx.saved({block_rows, classes})};
+  const Tensor<T> logits = ctx.saved({block_rows, classes});
+  exfusion::detail::LogitBlock<T> block{x, weight, ctx.rounded(x), ctx.rounded(weight), logits};
+  if (loss.requires_grad() && ctx.precision == Precision::bf16)
+    block.rounded_gradient = ctx.tape->arena().template allocate_array<Bfloat16>(logits.size());
   const Tensor<T> log_sum_exp = ctx.saved({rows});
   double total = 0;
   for (Index begin = 0; begin < rows; begin += block_rows) {

@@ -87,15 +87,31 @@ template <Scalar T>
 struct GroupedLinearNode {
   static constexpr std::string_view name = "grouped_linear";
   Tensor<T> x, weight, bias, y;
+  Rounded rounded_x, rounded_weight;
   Routing<T> routing;
 
   void backward() const {
     const auto dw = weight.open_gradient(), db = bias.open_gradient(), dx = x.open_gradient();
+    const RoundedGradient<T> rounded_dy(*y.gradient(), static_cast<bool>(rounded_weight));
+    const kernels::Operand<T> dy(y.grad().data(), rounded_dy.data(), x.shape()[0], d_out());
     for (Index e = 0; e < routing.groups.experts; ++e) {
-      if (db.data != nullptr) backward_bias(e, db);
-      if (dw.data != nullptr) backward_weight(e, dw);
-      if (dx.data != nullptr) backward_x(e, dx);
+      const kernels::Operand<T> dy_rows = rows_of(dy, e);
+      if (db.data != nullptr) {
+        kernels::Reduce<T>::sum_rows(dy_rows.exact.data, rows(e), d_out(), T{1},
+                                     {db.data + e * d_out(), db.accumulate});
+      }
+      if (dw.data != nullptr) backward_weight(e, dy_rows, dw);
+      if (dx.data != nullptr) backward_x(e, dy_rows, dx);
     }
+  }
+
+  /// What expert e computes with: its rows of x, and its weight.
+  kernels::Operand<T> x_of(Index e) const {
+    return rows_of({x.data(), rounded_x.data, x.shape()[0], d_in()}, e);
+  }
+  kernels::Operand<T> weight_of(Index e) const {
+    const kernels::Operand<T> all(weight.data(), rounded_weight.data, weight.shape()[0] * d_out(), d_in());
+    return all.rows_from(e * d_out(), d_out());
   }
 
  private:
@@ -103,31 +119,24 @@ struct GroupedLinearNode {
   Index first(Index e) const { return routing.groups.first[e]; }
   Index d_out() const { return weight.shape()[1]; }
   Index d_in() const { return weight.shape()[2]; }
-  kernels::MatrixView<const T> dy(Index e) const {
-    return kernels::dense_matrix<const T>(y.grad().data() + first(e) * d_out(), rows(e), d_out());
+  kernels::Operand<T> rows_of(const kernels::Operand<T>& all, Index e) const {
+    return all.rows_from(first(e), rows(e));
   }
 
-  void backward_bias(Index e, GradientTarget<T> db) const {
-    kernels::Reduce<T>::sum_rows(dy(e).data, rows(e), d_out(), T{1}, {db.data + e * d_out(), db.accumulate});
-  }
-
-  void backward_weight(Index e, GradientTarget<T> dw) const {
+  void backward_weight(Index e, const kernels::Operand<T>& dy, GradientTarget<T> dw) const {
     T* target = dw.data + e * d_out() * d_in();
     if (rows(e) > 0) {
-      kernels::Gemm<T>::multiply(
-          dy(e).transposed(), kernels::dense_matrix<const T>(x.data() + first(e) * d_in(), rows(e), d_in()),
-          kernels::dense_matrix(target, d_out(), d_in()), dw.accumulate);
+      kernels::Gemm<T>::multiply(dy.transposed(), x_of(e), kernels::dense_matrix(target, d_out(), d_in()),
+                                 dw.accumulate);
     } else if (!dw.accumulate) {
       std::fill_n(target, d_out() * d_in(), T{0});
     }
   }
 
-  void backward_x(Index e, GradientTarget<T> dx) const {
+  void backward_x(Index e, const kernels::Operand<T>& dy, GradientTarget<T> dx) const {
     if (rows(e) == 0) return;
-    const T* matrix = weight.data() + e * d_out() * d_in();
-    kernels::Gemm<T>::multiply(dy(e), kernels::dense_matrix<const T>(matrix, d_out(), d_in()),
-                               kernels::dense_matrix(dx.data + first(e) * d_in(), rows(e), d_in()),
-                               dx.accumulate);
+    kernels::Gemm<T>::multiply(
+        dy, weight_of(e), kernels::dense_matrix(dx.data + first(e) * d_in(), rows(e), d_in()), dx.accumulate);
   }
 };
 
@@ -150,16 +159,15 @@ Tensor<T> grouped_linear(const Context<T>& ctx, const Tensor<T>& x, const Tensor
     throw ShapeError("grouped_linear", "bias is ", bias.shape(), ": it must be ", Shape{experts, d_out});
   }
   Tensor<T> y = ctx.output({routing.groups.rows(), d_out}, x, weight, bias);
+  const GroupedLinearNode<T> node{x, weight, bias, y, ctx.rounded(x), ctx.rounded(weight), routing};
   for (Index e = 0; e < experts; ++e) {
-    const Index rows = routing.groups.count(e), first = routing.groups.first[e];
+    const Index rows = routing.groups.count(e);
     if (rows == 0) continue;
-    kernels::Gemm<T>::multiply(
-        kernels::dense_matrix<const T>(x.data() + first * d_in, rows, d_in),
-        kernels::dense_matrix<const T>(weight.data() + e * d_out * d_in, d_out, d_in).transposed(),
-        kernels::dense_matrix(y.data() + first * d_out, rows, d_out), false,
-        bias ? bias.data() + e * d_out : nullptr);
+    kernels::Gemm<T>::multiply(node.x_of(e), node.weight_of(e).transposed(),
+                               kernels::dense_matrix(y.data() + routing.groups.first[e] * d_out, rows, d_out),
+                               false, bias ? bias.data() + e * d_out : nullptr);
   }
-  ctx.record(y, GroupedLinearNode<T>{x, weight, bias, y, routing});
+  ctx.record(y, node);
   return y;
 }
 

@@ -79,6 +79,7 @@ class OptimizerBase {
       const Tensor<T>& parameter = list_.parameters[i].tensor;
       if (!parameter.gradient()->defined) continue;
       update(i, parameter);
+      parameter.set_changed();
       parameter.gradient()->clear();
     }
     for (std::size_t i = 0; i < list_.slabs.size(); ++i) {

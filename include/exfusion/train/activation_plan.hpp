@@ -30,6 +30,7 @@ struct PassPlan {
   Index batch = 1;         ///< Sequences or images.
   Index tokens = 0;        ///< GPT: tokens of a sequence; 0: the model's context. ViT: ignored.
   bool recompute = false;  ///< Context::recompute.
+  Precision precision = Precision::fp32;
 };
 
 /// The arena's blocks for float arrays of one pass, by arithmetic alone: what goes forward stays until the
@@ -76,10 +77,16 @@ struct BlockPlan {
   double heads = 0;
   bool gated = false;  ///< SwiGLU.
   bool dropout = false;
+  bool rounds = false;  ///< bf16: linear operations keep a rounded copy of their input.
   FfnPlan ffn;
 
   double width() const { return rows * d_model; }
   double experts() const { return static_cast<double>(ffn.experts); }
+
+  /// What a linear operation keeps of an input of so many numbers.
+  void round(BlockCount& count, double input) const {
+    if (rounds) count.keep(input / 2);
+  }
 
   /// Layer normalisation: y, mean, 1 / std, scratch.
   void normalise(BlockCount& count) const {
@@ -93,10 +100,12 @@ struct BlockPlan {
 
   void forward(BlockCount& count, bool drop_path) const {
     normalise(count);
+    round(count, width());
     count.keep(3 * width());   // q, k, v
     count.keep(width());       // attention
     count.keep(rows * heads);  // its log-sum-exp
-    count.keep(width());       // projection
+    round(count, width());
+    count.keep(width());  // projection
     forward_sum(count, drop_path);
     normalise(count);
     ffn.kind == FfnKind::sparse ? forward_sparse(count) : forward_ffn(count);
@@ -110,9 +119,9 @@ struct BlockPlan {
     ffn.kind == FfnKind::sparse ? backward_sparse(count) : backward_ffn(count);
     count.close(width());  // norm2 adds to the residual stream's
     backward_sum(count, drop_path, recomputed);
-    replace(count, width(), width());      // projection
-    replace(count, width(), 3 * width());  // attention
-    replace(count, 3 * width(), width());  // q, k, v
+    replace_linear(count, width(), width());      // projection
+    replace(count, width(), 3 * width());         // attention
+    replace_linear(count, 3 * width(), width());  // q, k, v
     count.close(width());
   }
 
@@ -120,6 +129,13 @@ struct BlockPlan {
   /// An operation's input gets its gradient, then the output's goes.
   static void replace(BlockCount& count, double output, double input) {
     count.open(input);
+    count.close(output);
+  }
+
+  void replace_linear(BlockCount& count, double output, double input) const {
+    if (rounds) count.open(output / 2);
+    count.open(input);
+    if (rounds) count.close(output / 2);
     count.close(output);
   }
 
@@ -133,26 +149,28 @@ struct BlockPlan {
     if (dropout || drop_path) replace(count, width(), width());
   }
 
-  void forward_hidden(BlockCount& count, double hidden) const {
+  void forward_hidden(BlockCount& count, double hidden, double input) const {
+    for (int i = 0; i < (gated ? 2 : 1); ++i) round(count, input);
     for (int i = 0; i < (gated ? 3 : 2); ++i) count.keep(hidden);
+    round(count, hidden);
   }
   void backward_hidden(BlockCount& count, double hidden, double input) const {
     count.open(hidden);
     if (gated) count.open(hidden);
     count.close(hidden);
-    replace(count, hidden, input);
+    replace_linear(count, hidden, input);
     if (gated) count.close(hidden);
   }
 
   void forward_ffn(BlockCount& count) const {
-    forward_hidden(count, rows * d_ff);
+    forward_hidden(count, rows * d_ff, width());
     count.keep(width());
     if (ffn.kind != FfnKind::fused || ffn.rule != RuleKind::memory_bank) return;
     count.keep(d_model);
     for (int i = 0; i < 3; ++i) count.keep(experts());
   }
   void backward_ffn(BlockCount& count) const {
-    replace(count, width(), rows * d_ff);
+    replace_linear(count, width(), rows * d_ff);
     backward_hidden(count, rows * d_ff, width());
   }
 
@@ -165,14 +183,14 @@ struct BlockPlan {
     count.keep(static_cast<double>(integers));
     count.keep(experts());  // totals of the balance loss
     count.keep(served() * d_model);
-    forward_hidden(count, served() * d_ff);
+    forward_hidden(count, served() * d_ff, served() * d_model);
     count.keep(served() * d_model);
     count.keep(width());
   }
   void backward_sparse(BlockCount& count) const {
     count.open(served());
     replace(count, width(), served() * d_model);
-    replace(count, served() * d_model, served() * d_ff);
+    replace_linear(count, served() * d_model, served() * d_ff);
     backward_hidden(count, served() * d_ff, served() * d_model);
     replace(count, served() * d_model, width());
     count.open(rows * experts());
@@ -198,13 +216,14 @@ inline void check_pass(const FfnPlan& ffn, Index batch, Index tokens) {
 }
 
 template <class Config>
-BlockPlan block_plan(const Config& config, const FfnPlan& ffn, double rows) {
+BlockPlan block_plan(const Config& config, const FfnPlan& ffn, const PassPlan& pass, double rows) {
   return {.rows = rows,
           .d_model = static_cast<double>(config.d_model),
           .d_ff = static_cast<double>(config.hidden()),
           .heads = static_cast<double>(config.heads),
           .gated = config.activation == Activation::swiglu,
           .dropout = config.dropout > 0,
+          .rounds = pass.precision == Precision::bf16,
           .ffn = ffn};
 }
 
@@ -249,12 +268,16 @@ inline double activation_bytes(const GptConfig& config, const FfnPlan& ffn, cons
   const Index tokens = pass.tokens == 0 ? config.context : pass.tokens;
   detail::check_pass(ffn, pass.batch, tokens);
   const double rows = static_cast<double>(pass.batch) * static_cast<double>(tokens);
-  const BlockPlan block = detail::block_plan(config, ffn, rows);
+  const BlockPlan block = detail::block_plan(config, ffn, pass, rows);
   BlockCount count;
   count.keep(block.width());  // embedding
   const auto classes = static_cast<double>(config.vocab_size);
-  count.keep(classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows));  // logits of one block of rows
-  count.keep(rows);                                                           // their log-sum-exp
+  const double logits =
+      classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows);  // of one block of rows
+  count.keep(logits);
+  block.round(count, logits);  // their gradient
+  block.round(count, block.width());
+  count.keep(rows);  // log-sum-exp
   count.open(block.width());
   detail::count_trunk(count, block, config.layers, pass.recompute, [](Index) { return false; });
   return count.bytes();
@@ -265,18 +288,23 @@ inline double activation_bytes(const VitConfig& config, const FfnPlan& ffn, cons
   checked(config);
   detail::check_pass(ffn, pass.batch, config.tokens());
   const auto images = static_cast<double>(pass.batch);
-  const BlockPlan block = detail::block_plan(config, ffn, images * static_cast<double>(config.tokens()));
+  const BlockPlan block =
+      detail::block_plan(config, ffn, pass, images * static_cast<double>(config.tokens()));
   const double patches = images * static_cast<double>(config.patches());
   const double pooled = images * block.d_model, logits = images * static_cast<double>(config.classes);
   BlockCount count;
-  count.keep(patches * static_cast<double>(config.channels * config.patch_size * config.patch_size));
+  const double pixels =
+      patches * static_cast<double>(config.channels * config.patch_size * config.patch_size);
+  count.keep(pixels);
+  block.round(count, pixels);
   count.keep(patches * block.d_model);
   if (config.pooling == Pooling::cls) {
     count.keep(block.width());
     count.keep(pooled);
   }
   for (double numbers : {pooled, logits, images}) count.keep(numbers);  // pooled, logits, log-sum-exp
-  for (double numbers : {logits, pooled}) {
+  block.round(count, pooled);
+  for (double numbers : {logits, block.rounds ? logits / 2 : logits, pooled}) {
     count.open(numbers);
     count.close(numbers);
   }
@@ -284,6 +312,7 @@ inline double activation_bytes(const VitConfig& config, const FfnPlan& ffn, cons
   detail::count_trunk(count, block, config.layers, pass.recompute,
                       [&](Index layer) { return config.drop_path_of(layer) > 0; });
   if (config.pooling == Pooling::cls) count.open(patches * block.d_model);
+  if (block.rounds) count.open(patches * block.d_model / 2);  // the patch embedding's gradient
   return count.bytes();
 }
 

@@ -19,6 +19,7 @@ struct MemoryPlan {
   double weights = 0;      ///< Bytes of all parameters but the experts.
   double experts = 0;      ///< Bytes of the experts.
   double fused = 0;        ///< Bytes of the fused weights W.
+  double rounded = 0;      ///< Bytes of the matrices' copies in bfloat16, in bf16 precision.
   double gradients = 0;    ///< Bytes of the parameters' gradients; one dense gradient for all fused experts.
   double moments = 0;      ///< Bytes of AdamW's state.
   double activations = 0;  ///< Bytes of one pass, as `activation_bytes` counts.
@@ -26,7 +27,9 @@ struct MemoryPlan {
   FlopCount forward;       ///< One pass forward.
   double flops_of_step = 0;  ///< Forward, backward and fusion of one optimizer step.
 
-  double bytes() const { return weights + experts + fused + gradients + moments + activations + average; }
+  double bytes() const {
+    return weights + experts + fused + rounded + gradients + moments + activations + average;
+  }
 };
 
 /// One optimizer step.
@@ -90,6 +93,22 @@ inline double other_parameters(const VitConfig& config) {
          static_cast<double>(config.classes) * (d + 1);
 }
 
+/// Numbers in the matrices that linear operations multiply by, all experts of a sparse mixture included.
+template <class Config>
+double multiplied_numbers(const Config& config, const FfnPlan& ffn) {
+  const auto layers = static_cast<double>(config.layers), d = static_cast<double>(config.d_model);
+  const double networks = ffn.kind == FfnKind::sparse ? static_cast<double>(ffn.experts) : 1;
+  const double matrices =
+      exfusion::detail::ffn_matrix_size(config.d_model, config.hidden(), config.activation);
+  double outside = 0;
+  if constexpr (std::same_as<Config, GptConfig>) {
+    outside = static_cast<double>(config.vocab_size);
+  } else {
+    outside = static_cast<double>(config.channels * config.patch_size * config.patch_size + config.classes);
+  }
+  return layers * (4 * d * d + networks * matrices) + outside * d;
+}
+
 inline FfnWork ffn_work(const FfnPlan& ffn) {
   if (ffn.kind != FfnKind::sparse) return {};
   return {.networks = ffn.k, .router_outputs = ffn.experts};
@@ -135,6 +154,8 @@ MemoryPlan plan_memory(const Config& config, const FfnPlan& ffn, const StepPlan&
   MemoryPlan plan;
   plan.activations = activation_bytes(config, ffn, step.pass);
   detail::plan_parameters(plan, config, ffn);
+  if (step.pass.precision == Precision::bf16)
+    plan.rounded = sizeof(Bfloat16) * detail::multiplied_numbers(config, ffn);
   if (step.average) plan.average = sizeof(float) * plan.exported;
   plan.forward = detail::pass_flops(config, ffn, step.pass);
   plan.flops_of_step =
@@ -175,6 +196,7 @@ inline std::string memory_table(const MemoryPlan& plan) {
        std::initializer_list<std::pair<const char*, double>>{{"weights", plan.weights},
                                                              {"experts", plan.experts},
                                                              {"fused weights", plan.fused},
+                                                             {"rounded weights", plan.rounded},
                                                              {"gradients", plan.gradients},
                                                              {"moments", plan.moments},
                                                              {"activations", plan.activations},

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/elementwise.hpp>
+#include <exfusion/kernels/round.hpp>
+
+namespace exfusion::kernels {
+
+template <Scalar T>
+void Round<T>::to_bfloat16(const T* x, Bfloat16* y, Index size) {
+  parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
+#pragma omp simd
+    for (Index i = begin; i < end; ++i) y[i] = Bfloat16::from(static_cast<float>(x[i]));
+  });
+}
+
+}  // namespace exfusion::kernels
+
+EXFUSION_INSTANTIATE(exfusion::kernels::Round);

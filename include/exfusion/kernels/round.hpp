@@ -1,0 +1,19 @@
+#pragma once
+
+#include <exfusion/core/bfloat16.hpp>
+#include <exfusion/core/scalar.hpp>
+
+namespace exfusion::kernels {
+
+/// Rounding to bfloat16.
+template <Scalar T>
+struct Round {
+  /// y[i] = the bfloat16 nearest to x[i], for i < size.
+  static void to_bfloat16(const T* x, Bfloat16* y, Index size);
+};
+
+}  // namespace exfusion::kernels
+
+#if !EXFUSION_DECLARE_ONLY
+#include <exfusion/kernels/round-inl.hpp>
+#endif
