@@ -1,0 +1,90 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include <exfusion/core/rng.hpp>
+#include <exfusion/core/scalar.hpp>
+
+#include "median.hpp"
+#include "peak.hpp"
+
+namespace exfusion::bench {
+
+/// Passes of every kernel, as far as they fit into `longest_measurement`; main sets it.
+inline int passes = 25;
+inline constexpr double longest_measurement = 2.5;  // seconds
+inline constexpr int fewest_passes = 3;
+
+inline std::vector<float> random_numbers(Index count) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  Rng(1).fill_normal(std::span<float>(values), 0.0, 1.0);
+  return values;
+}
+
+/// Bytes that a kernel must move when nothing is in the caches.
+struct Traffic {
+  double read = 0;
+  double written = 0;
+};
+
+namespace detail {
+
+/// Times `kernel` after one pass that warms up; calls `measure_peak` before each pass.
+template <class Kernel, class MeasurePeak>
+double median_seconds(benchmark::State& state, const Kernel& kernel, const MeasurePeak& measure_peak) {
+  kernel();
+  std::vector<double> times;
+  for (auto _ : state) {
+    const double begin = now();
+    for (int pass = 0; pass < passes; ++pass) {
+      if (pass >= fewest_passes && now() - begin > longest_measurement) break;
+      measure_peak();
+      const double start = now();
+      kernel();
+      times.push_back(now() - start);
+    }
+    state.SetIterationTime(median(times));
+  }
+  return median(times);
+}
+
+}  // namespace detail
+
+/// Reports the median rate of `kernel`, which does so many operations, and its part of the peak.
+template <class Kernel>
+void measure_operations(benchmark::State& state, double operations, const Kernel& kernel,
+                        double (*peak)() = fp32_peak) {
+  std::vector<double> peaks;
+  const double seconds = detail::median_seconds(state, kernel, [&] { peaks.push_back(peak()); });
+  state.counters["GFLOP/s"] = operations / seconds / 1e9;
+  state.counters["peak"] = median(peaks) / 1e9;
+  state.counters["percent"] = 100 * operations / seconds / median(peaks);
+}
+
+/// Reports bytes per second, and the part of the time that the memory alone would take for them. Nothing of
+/// what the kernel reads is in the caches when it starts.
+template <class Kernel>
+void measure_bytes(benchmark::State& state, const Traffic& traffic, const Kernel& kernel) {
+  static MemoryProbe memory;
+  std::vector<double> reads, updates;
+  const double seconds = detail::median_seconds(state, kernel, [&] {
+    const Bandwidth bandwidth = memory.measure();
+    reads.push_back(bandwidth.read);
+    updates.push_back(bandwidth.update);
+  });
+  const Bandwidth limit{median(reads), median(updates)};
+  state.counters["GB/s"] = (traffic.read + traffic.written) / seconds / 1e9;
+  state.counters["read"] = limit.read / 1e9;
+  state.counters["update"] = limit.update / 1e9;
+  state.counters["percent"] = 100 * limit.seconds(traffic.read, traffic.written) / seconds;
+}
+
+/// For BENCHMARK(...)->Apply: `median_seconds` counts the passes, and tells their time.
+inline void in_passes(benchmark::internal::Benchmark* bench) {
+  bench->Iterations(1)->UseManualTime()->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace exfusion::bench

@@ -1,0 +1,138 @@
+// What is bound by arithmetic: matrix products, attention, the output layer with its loss.
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include <exfusion/autograd/parameter.hpp>
+#include <exfusion/kernels/attention.hpp>
+#include <exfusion/kernels/gemm.hpp>
+#include <exfusion/ops/linear_cross_entropy.hpp>
+
+#include "measure.hpp"
+
+namespace exfusion::bench {
+namespace {
+
+using kernels::dense_matrix;
+
+template <class Number>
+std::vector<Number> numbers(Index count) {
+  const std::vector<float> values = random_numbers(count);
+  if constexpr (std::is_same_v<Number, float>) {
+    return values;
+  } else {
+    std::vector<Number> rounded(values.size());
+    std::ranges::transform(values, rounded.begin(), Number::from);
+    return rounded;
+  }
+}
+
+enum class Form { forward, input_gradient, weight_gradient };
+
+/// y = x W^T and its gradients; operands are `Number`s, results float.
+template <class Number>
+void run_gemm(benchmark::State& state, Form form, double (*peak)()) {
+  const Index tokens = state.range(0), out = state.range(1), in = state.range(2);
+  const auto x = numbers<Number>(tokens * in), weight = numbers<Number>(out * in),
+             y = numbers<Number>(tokens * out);
+  auto result = random_numbers(std::max({tokens * in, out * in, tokens * out}));
+  const auto read = [](const std::vector<Number>& values, Index rows, Index columns) {
+    return dense_matrix<const Number>(values.data(), rows, columns);
+  };
+  const auto written = [&](Index rows, Index columns) { return dense_matrix(result.data(), rows, columns); };
+  const auto product = [&] {
+    using kernels::Gemm;
+    if (form == Form::forward) {
+      Gemm<float>::multiply(read(x, tokens, in), read(weight, out, in).transposed(), written(tokens, out),
+                            false);
+    } else if (form == Form::input_gradient) {
+      Gemm<float>::multiply(read(y, tokens, out), read(weight, out, in), written(tokens, in), false);
+    } else {
+      Gemm<float>::multiply(read(y, tokens, out).transposed(), read(x, tokens, in), written(out, in), false);
+    }
+  };
+  measure_operations(state, 2.0 * static_cast<double>(tokens * out * in), product, peak);
+}
+
+void gemm(benchmark::State& state, Form form) { run_gemm<float>(state, form, fp32_peak); }
+void gemm_bf16(benchmark::State& state, Form form) { run_gemm<Bfloat16>(state, form, bf16_peak); }
+
+void gemm_shapes(benchmark::internal::Benchmark* bench) {
+  bench->Apply(in_passes)->ArgNames({"tokens", "out", "in"});
+  for (const auto& shape : std::vector<std::vector<Index>>{{1024, 768, 768},
+                                                           {1024, 3072, 768},
+                                                           {1024, 768, 3072},
+                                                           {4096, 3072, 768},
+                                                           {256, 1536, 384},
+                                                           {4096, 384, 1536},
+                                                           {2048, 512, 128}}) {
+    bench->Args(shape);
+  }
+}
+
+BENCHMARK_CAPTURE(gemm, forward, Form::forward)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm, input_gradient, Form::input_gradient)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm, weight_gradient, Form::weight_gradient)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm_bf16, forward, Form::forward)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm_bf16, input_gradient, Form::input_gradient)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm_bf16, weight_gradient, Form::weight_gradient)->Apply(gemm_shapes);
+
+enum class Pass { forward, backward, both };
+
+/// Counts two products of [T, d_head] matrices forward and five backward, over the pairs of a query and a key
+/// that it may see.
+void attention(benchmark::State& state, Pass pass) {
+  const kernels::AttentionSizes sizes{
+      .batch = 16, .tokens = state.range(0), .heads = 6, .d_head = 64, .causal = true};
+  const Index rows = sizes.batch * sizes.tokens, width = sizes.d_model();
+  const auto qkv = random_numbers(rows * 3 * width), dy = random_numbers(rows * width);
+  auto y = random_numbers(rows * width), dqkv = qkv, log_sum_exp = random_numbers(rows * sizes.heads);
+  const auto forward = [&] {
+    kernels::Attention<float>::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes);
+  };
+  forward();
+  const double pairs = static_cast<double>(rows * (sizes.tokens + 1)) / 2;
+  const double products = (pass != Pass::backward ? 2 : 0) + (pass != Pass::forward ? 5 : 0);
+  measure_operations(state, products * 2 * pairs * static_cast<double>(width), [&] {
+    if (pass != Pass::backward) forward();
+    if (pass != Pass::forward) {
+      kernels::Attention<float>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(),
+                                          {dqkv.data(), false}, sizes);
+    }
+  });
+}
+
+void attention_lengths(benchmark::internal::Benchmark* bench) {
+  bench->Apply(in_passes)->ArgName("tokens")->Arg(256)->Arg(512)->Arg(1024);
+}
+
+BENCHMARK_CAPTURE(attention, forward, Pass::forward)->Apply(attention_lengths);
+BENCHMARK_CAPTURE(attention, backward, Pass::backward)->Apply(attention_lengths);
+BENCHMARK_CAPTURE(attention, both, Pass::both)->Apply(attention_lengths);
+
+/// GPT-2's output layer and loss, forward and backward. Counts the three products of the logits; computing
+/// them again, where not all fit at once, is the operation's own business.
+void linear_cross_entropy(benchmark::State& state) {
+  constexpr Index d_model = 768, vocabulary = 50257;
+  const Index rows = state.range(0);
+  Rng rng(1);
+  const auto x = Parameter<float>::normal({rows, d_model}, 1.0, rng);
+  const auto weight = Parameter<float>::normal({vocabulary, d_model}, 0.02, rng);
+  IntTensor targets({rows});
+  for (auto& target : targets.values()) target = static_cast<std::int32_t>(rng.below(vocabulary));
+  Tape<float> tape;
+  const Context<float> ctx{.tape = &tape, .training = true};
+  measure_operations(state, 6.0 * static_cast<double>(rows * d_model * vocabulary), [&] {
+    tape.backward(ops::linear_cross_entropy(ctx, x, weight, targets));
+    tape.clear();
+    x.gradient()->clear();
+    weight.gradient()->clear();
+  });
+}
+
+BENCHMARK(linear_cross_entropy)->Apply(in_passes)->ArgName("tokens")->Arg(256)->Arg(1024);
+
+}  // namespace
+}  // namespace exfusion::bench
