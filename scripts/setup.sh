@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the build needs on Debian and its relatives (as root or with sudo); elsewhere says what is needed.
-# With --dev also what contributors' checks need: clang with its OpenMP runtime, clang-format, clang-tidy.
+# With --bench also what scripts/bench.sh draws its plots with; with --dev also what contributors' checks need:
+# clang with its OpenMP runtime, clang-format, clang-tidy.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
   nlohmann-json3-dev zlib1g-dev)
+[ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
 [ "${1:-}" = "--dev" ] && packages+=(clang libomp-dev clang-format-14 clang-tidy-14 git)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
