@@ -38,6 +38,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
 passes=25 steps=5 few=4 experts=(4 8 16 32) compile_runs=2 rounds=2
 # What the models compare in. bf16 is worth its time only where the CPU multiplies it.
 precisions=(fp32)
+grep -qw avx512_bf16 /proc/cpuinfo && precisions+=(bf16)
 $quick && passes=3 steps=2 few=2 experts=(4 8) compile_runs=1 rounds=1
 
 # step NAME FLAGS...: bench_step into NAME.json

@@ -39,7 +39,11 @@ void run_gemm(benchmark::State& state, Form form, double (*peak)()) {
              y = numbers<Number>(tokens * out);
   auto result = random_numbers(std::max({tokens * in, out * in, tokens * out}));
   const auto read = [](const std::vector<Number>& values, Index rows, Index columns) {
-    return dense_matrix<const Number>(values.data(), rows, columns);
+    if constexpr (std::is_same_v<Number, float>) {
+      return kernels::Operand<float>(values.data(), nullptr, rows, columns);
+    } else {
+      return kernels::Operand<float>(nullptr, values.data(), rows, columns);
+    }
   };
   const auto written = [&](Index rows, Index columns) { return dense_matrix(result.data(), rows, columns); };
   const auto product = [&] {

@@ -57,7 +57,7 @@ void measure(benchmark::State& state, const StepCase& subject, const std::option
     if (reference) other->step();
     Times times;
     for (auto _ : state) {
-      times.peaks.push_back(fp32_peak());
+      times.peaks.push_back(subject.precision == "bf16" ? bf16_peak() : fp32_peak());
       if (reference) times.reference.push_back(seconds_of_step(*other));
       times.subject.push_back(seconds_of_step(*trainer));
       state.SetIterationTime(times.subject.back());
@@ -137,7 +137,8 @@ void add_flags(CLI::App& app, Options& o) {
   app.add_option("--d-model", o.d_models, "multiples of 64")->check(CLI::NonNegativeNumber);
   app.add_option("--batch", o.batches, "sequences or images of a step")->check(CLI::NonNegativeNumber);
   app.add_option("--length", o.lengths, "tokens of a sequence")->check(CLI::NonNegativeNumber);
-  app.add_option("--precision", o.precisions, "fp32")->check(CLI::IsMember({"fp32"}));
+  app.add_option("--precision", o.precisions, "fp32, bf16: of the products; also of the dense model's")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_option("--double", o.doubled, "compare with this doubled: layers, batch, d_model")
       ->check(CLI::IsMember({"layers", "batch", "d_model"}));
   app.add_option("--steps", o.steps, "measured steps, after one that warms up")->check(CLI::PositiveNumber);

@@ -33,8 +33,11 @@ VitConfig vit_config(const StepCase& chosen) {
 }
 
 /// What every step computes in. The one place where the precision is chosen.
-Context<float> step_context(const StepCase&, Tape<float>& tape, Rng& rng) {
-  return {.tape = &tape, .rng = &rng, .training = true};
+Context<float> step_context(const StepCase& chosen, Tape<float>& tape, Rng& rng) {
+  return {.tape = &tape,
+          .rng = &rng,
+          .training = true,
+          .precision = chosen.precision == "bf16" ? Precision::bf16 : Precision::fp32};
 }
 
 IntTensor random_ids(Shape shape, Index limit, Rng& rng) {
