@@ -12,7 +12,7 @@ packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-d
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'
 This script installs Debian packages only. On another system install:
-  a C++20 compiler with OpenMP (g++ 12 or clang 14 and later), CMake 3.22, Ninja, Eigen 3.4,
+  a C++20 compiler with OpenMP (g++ 12 or clang 14 and later), CMake 3.25, Ninja, Eigen 3.4,
   GoogleTest, Google Benchmark, CLI11, nlohmann-json, zlib; ccache is optional.
 TEXT
   exit 1
@@ -20,7 +20,7 @@ fi
 
 missing=()
 for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q ' ok installed' || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
