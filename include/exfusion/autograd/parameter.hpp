@@ -43,8 +43,8 @@ class Parameter : public Tensor<T> {
   }
   Parameter(Parameter&&) noexcept = default;
   Parameter& operator=(Parameter other) noexcept {
-    Tensor<T>::operator=(std::move(other));
     options_ = other.options_;
+    Tensor<T>::operator=(std::move(other));
     return *this;
   }
   ~Parameter() = default;

@@ -14,9 +14,9 @@ template <Scalar T>
 struct StepState {
   StepState() = default;
   StepState(const StepState&) = default;
-  StepState(StepState&&) = default;
+  StepState(StepState&&) noexcept = default;
   StepState& operator=(const StepState&) = default;
-  StepState& operator=(StepState&&) = default;
+  StepState& operator=(StepState&&) noexcept = default;
   virtual ~StepState() = default;
 
   /// Called by the optimizer after each update.

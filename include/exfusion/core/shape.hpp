@@ -77,7 +77,7 @@ class Shape {
 
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
     out << '[';
-    for (int i = 0; i < shape.rank_; ++i) out << (i ? ", " : "") << shape.axes_[static_cast<std::size_t>(i)];
+    for (int i = 0; i < shape.rank_; ++i) out << (i > 0 ? ", " : "") << shape[i];
     return out << ']';
   }
 

@@ -47,7 +47,7 @@ inline GptConfig read_gpt2_config(const JsonConfig& json) {
       .d_ff = json.get<Index>("n_inner", 0),
       .dropout = json.get<double>("resid_pdrop", 0.1),
       .layer_norm_eps = json.get<double>("layer_norm_epsilon", 1e-5)};
-  const std::string activation = json.get<std::string>("activation_function", "gelu_new");
+  const auto activation = json.get<std::string>("activation_function", "gelu_new");
   if (activation == "gelu") {
     config.activation = Activation::gelu_erf;
   } else if (activation != "gelu_new" && activation != "gelu_pytorch_tanh") {

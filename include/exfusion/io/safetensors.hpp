@@ -202,13 +202,13 @@ std::string safetensors_header(const std::vector<NamedTensor<T>>& tensors,
   if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
-    std::vector<Index> axes;
+    auto axes = nlohmann::json::array();
     for (int i = 0; i < tensor.shape().rank(); ++i) axes.push_back(tensor.shape()[i]);
     const std::uint64_t end = offset + static_cast<std::uint64_t>(tensor.size()) * sizeof(T);
     if (text.size() > 1) text += ',';
     text += nlohmann::json(name).dump() + ":{\"dtype\":\"" + std::string(info(dtype_of<T>).name) +
-            "\",\"shape\":" + nlohmann::json(axes).dump() + ",\"data_offsets\":[" + std::to_string(offset) +
-            "," + std::to_string(end) + "]}";
+            "\",\"shape\":" + axes.dump() + ",\"data_offsets\":[" + std::to_string(offset) + "," +
+            std::to_string(end) + "]}";
     offset = end;
   }
   text += '}';

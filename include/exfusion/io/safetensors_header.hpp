@@ -236,7 +236,7 @@ inline SafetensorsHeader parse_safetensors_header(const std::string& file, std::
                                                   std::uint64_t data_bytes) {
   // The parser takes a NUL for the end and any white space for padding; the format has neither.
   const std::size_t last = text.find_last_not_of(' ');
-  if (text.empty() || text.front() != '{' || text[last] != '}' || text.find('\0') != text.npos) {
+  if (text.empty() || text.front() != '{' || text[last] != '}' || text.find('\0') != std::string_view::npos) {
     throw FormatError(file, "the header must begin with '{' and end in '}' and spaces");
   }
   SafetensorsHeader header;

@@ -90,7 +90,7 @@ template <class T>
 /// are. Unlike std::sqrt it vectorises wherever errno is kept.
 [[gnu::always_inline]] inline float fast_sqrt(float x) {
   // 1 / sqrt x from the halved exponent, then Newton's steps; the last one corrects the root itself.
-  float inverse = std::bit_cast<float>(0x5F375A86U - (std::bit_cast<std::uint32_t>(x) >> 1));
+  auto inverse = std::bit_cast<float>(0x5F375A86U - (std::bit_cast<std::uint32_t>(x) >> 1));
   inverse *= 1.5F - 0.5F * x * inverse * inverse;
   inverse *= 1.5F - 0.5F * x * inverse * inverse;
   inverse *= 1.5F - 0.5F * x * inverse * inverse;

@@ -40,13 +40,13 @@ struct GemmGrid {
   static constexpr Index most_parts = 8;
   static constexpr Index scratch_size = (256 << 10) / static_cast<Index>(sizeof(T));
 
-  GemmGrid(Index rows_, Index columns_) : rows(rows_), columns(columns_) {
-    Index across = columns / smallest_columns, down = count(rows, largest_rows);
-    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns, largest_columns),
+  GemmGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
+    Index across = columns_ / smallest_columns, down = count(rows_, largest_rows);
+    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns_, largest_columns),
                         std::max<Index>(across, 1));
-    down = std::max(down, std::min(count(wanted_tiles, across), rows / smallest_rows));
-    tile_rows = tile_size(rows, down, row_step);
-    tile_columns = tile_size(columns, across, column_step);
+    down = std::max(down, std::min(count(wanted_tiles, across), rows_ / smallest_rows));
+    tile_rows_ = tile_size(rows_, down, row_step);
+    tile_columns_ = tile_size(columns_, across, column_step);
   }
 
   // What cuts `size` into about `tiles` equal parts of whole register blocks.
@@ -55,12 +55,12 @@ struct GemmGrid {
   }
 
   static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
-  Index tiles() const { return count(rows, tile_rows) * count(columns, tile_columns); }
+  Index tiles() const { return count(rows_, tile_rows_) * count(columns_, tile_columns_); }
 
   // Into how many sums the inner dimension is cut: more than one if the tiles alone are too few and the sums
   // fit into scratch memory.
   Index parts(Index depth) const {
-    const Index room = rows * columns == 0 ? 1 : 1 + scratch_size / (rows * columns);
+    const Index room = rows_ * columns_ == 0 ? 1 : 1 + scratch_size / (rows_ * columns_);
     return std::min({most_parts, room, depth / stretch, count(wanted_tiles, std::max<Index>(tiles(), 1))});
   }
 
@@ -80,10 +80,10 @@ struct GemmGrid {
 
   void multiply_tile(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                      GemmEpilogue<T> epilogue, Index tile) const {
-    const Index tiles_across = count(columns, tile_columns);
-    const Index row = tile / tiles_across * tile_rows, column = tile % tiles_across * tile_columns;
-    const Index rows_here = std::min(tile_rows, rows - row);
-    const Index columns_here = std::min(tile_columns, columns - column);
+    const Index tiles_across = count(columns_, tile_columns_);
+    const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
+    const Index rows_here = std::min(tile_rows_, rows_ - row);
+    const Index columns_here = std::min(tile_columns_, columns_ - column);
     if (epilogue.bias != nullptr) epilogue.bias += column;
     Tile::run(a.block(row, 0, rows_here, a.columns), b.block(0, column, b.rows, columns_here),
               c.block(row, column, rows_here, columns_here), epilogue);
@@ -93,28 +93,29 @@ struct GemmGrid {
   void multiply_in_parts(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                          const GemmEpilogue<T>& epilogue, Index parts) const {
     alignas(64) std::array<T, static_cast<std::size_t>(scratch_size)> scratch;
-    const Index depth = tile_size(b.rows, parts, 2), size = rows * columns;  // pairs of numbers stay together
+    const Index depth = tile_size(b.rows, parts, 2),
+                size = rows_ * columns_;  // pairs of numbers stay together
     parallel_for(tiles() * parts, 1, [&](Index task, Index) {
       const Index part = task % parts, k = part * depth, depth_here = std::min(depth, b.rows - k);
-      const auto target = part == 0 ? c : dense_matrix(scratch.data() + (part - 1) * size, rows, columns);
+      const auto target = part == 0 ? c : dense_matrix(scratch.data() + (part - 1) * size, rows_, columns_);
       multiply_tile(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns), target,
                     {.accumulate = part == 0 && epilogue.accumulate, .scale = epilogue.scale}, task / parts);
     });
-    parallel_for(rows, 16, [&](Index begin, Index end) {
+    parallel_for(rows_, 16, [&](Index begin, Index end) {
       for (Index row = begin; row < end; ++row) {
-        for (const T* from = scratch.data() + row * columns; from < scratch.data() + (parts - 1) * size;
+        for (const T* from = scratch.data() + row * columns_; from < scratch.data() + (parts - 1) * size;
              from += size) {
           T* to = c.data + row * c.row_stride;
-          for (Index column = 0; column < columns; ++column) to[column] += from[column];
+          for (Index column = 0; column < columns_; ++column) to[column] += from[column];
         }
       }
     });
   }
 
-  Index rows;
-  Index columns;
-  Index tile_rows = 0;
-  Index tile_columns = 0;
+  Index rows_;
+  Index columns_;
+  Index tile_rows_ = 0;
+  Index tile_columns_ = 0;
 };
 
 }  // namespace exfusion::kernels::detail

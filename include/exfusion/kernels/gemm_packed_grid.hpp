@@ -30,14 +30,14 @@ class PackedGrid {
   using Block = typename Tile::Block;
   using Pack = typename Tile::Pack;
 
-  static constexpr Index packed_depth_ = 2 * Block::depth;
-  static constexpr Index depth_ = packed_depth_ * Tile::Numbers::group;
-  static constexpr Index most_ = 4096 / static_cast<Index>(sizeof(T));  // rows and columns of a packed block
-  static constexpr Index pack_rows_ = 8 * Block::rows, pack_columns_ = 4 * Block::columns;
-  static constexpr Index a_step_ = Pack::a_step(packed_depth_), b_step_ = Pack::b_step(packed_depth_);
-  static constexpr Index a_size_ = (most_ / Block::rows + 1) * a_step_;
-  static constexpr Index b_size_ = (most_ / Block::columns + 1) * b_step_;
-  static constexpr Index wanted_tiles_ = 16;  // so that no thread waits long for the slowest
+  static constexpr Index packed_depth = 2 * Block::depth;
+  static constexpr Index part_depth = packed_depth * Tile::Numbers::group;
+  static constexpr Index largest_block = 4096 / static_cast<Index>(sizeof(T));  // its rows and columns
+  static constexpr Index pack_rows = 8 * Block::rows, pack_columns = 4 * Block::columns;
+  static constexpr Index a_step = Pack::a_step(packed_depth), b_step = Pack::b_step(packed_depth);
+  static constexpr Index a_size = (largest_block / Block::rows + 1) * a_step;
+  static constexpr Index b_size = (largest_block / Block::columns + 1) * b_step;
+  static constexpr Index wanted_tiles = 16;  // so that no thread waits long for the slowest
 
   /// A part of C and of the inner dimension whose operands are packed at a time.
   struct Part {
@@ -47,15 +47,15 @@ class PackedGrid {
   PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
              const GemmEpilogue<T>& epilogue)
       : a_(a), b_(b), c_(c), epilogue_(epilogue), packs_a_(!reads_in_place(a)) {
-    block_rows_ = packs_a_ ? even_part(c.rows, most_, Block::rows) : std::max<Index>(c.rows, 1);
-    block_columns_ = even_part(c.columns, most_, Block::columns);
+    block_rows_ = packs_a_ ? even_part(c.rows, largest_block, Block::rows) : std::max<Index>(c.rows, 1);
+    block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
-    deep_ = std::max<Index>(count(b.rows, depth_), 1);
+    deep_ = std::max<Index>(count(b.rows, part_depth), 1);
     tile_rows_ = even_part(block_rows_, Tile::most_rows, Block::rows);
     const Index down = count(block_rows_, tile_rows_);
-    const Index wanted = std::max(count(wanted_tiles_, down), count(block_columns_, 256));
+    const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
     tile_columns_ =
-        even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns_), Block::columns);
+        even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
   }
 
   // Rows of A are read where they are, unless they lie so that they would compete for the same cache sets.
@@ -75,7 +75,7 @@ class PackedGrid {
   void run() {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
-    const Index room = b_size_ + (packs_a_ ? a_size_ : 0);
+    const Index room = b_size + (packs_a_ ? a_size : 0);
     Packed* packed[2] = {scratch<Packed>(2 * room), nullptr};
     packed[1] = packed[0] + room;
     const Part first = part(0);
@@ -94,30 +94,30 @@ class PackedGrid {
   }
 
   Part part(Index i) const {
-    const Index k = i % deep_ * depth_, column = i / deep_ % across_ * block_columns_;
+    const Index k = i % deep_ * part_depth, column = i / deep_ % across_ * block_columns_;
     const Index row = i / deep_ / across_ * block_rows_;
     return {row,
             column,
             k,
             std::min(block_rows_, c_.rows - row),
             std::min(block_columns_, c_.columns - column),
-            std::min(depth_, b_.rows - k)};
+            std::min(part_depth, b_.rows - k)};
   }
 
   Index pack_tasks(const Part& part) const {
-    return count(part.columns, pack_columns_) + (packs_a_ ? count(part.rows, pack_rows_) : 0);
+    return count(part.columns, pack_columns) + (packs_a_ ? count(part.rows, pack_rows) : 0);
   }
 
   void pack(const Part& part, Packed* packed, Index task) const {
-    const Index tasks_of_b = count(part.columns, pack_columns_);
+    const Index tasks_of_b = count(part.columns, pack_columns);
     if (task < tasks_of_b) {
-      const Index column = task * pack_columns_, columns = std::min(pack_columns_, part.columns - column);
-      Pack::b(b_.block(part.k, part.column + column, part.depth, columns), b_step_,
-              packed + column / Block::columns * b_step_);
+      const Index column = task * pack_columns, columns = std::min(pack_columns, part.columns - column);
+      Pack::b(b_.block(part.k, part.column + column, part.depth, columns), b_step,
+              packed + column / Block::columns * b_step);
     } else {
-      const Index row = (task - tasks_of_b) * pack_rows_, rows = std::min(pack_rows_, part.rows - row);
-      Pack::a(a_.block(part.row + row, part.k, rows, part.depth), a_step_,
-              packed + b_size_ + row / Block::rows * a_step_);
+      const Index row = (task - tasks_of_b) * pack_rows, rows = std::min(pack_rows, part.rows - row);
+      Pack::a(a_.block(part.row + row, part.k, rows, part.depth), a_step,
+              packed + b_size + row / Block::rows * a_step);
     }
   }
 
@@ -132,17 +132,17 @@ class PackedGrid {
     const Index columns = std::min(tile_columns_, part.columns - column);
     const auto c = c_.block(part.row + row, part.column + column, rows, columns);
     const Index depth = Pack::depth_of(part.depth);
-    const Packed* b = packed + column / Block::columns * b_step_;
+    const Packed* b = packed + column / Block::columns * b_step;
     GemmEpilogue<T> epilogue = epilogue_;
     epilogue.accumulate |= part.k > 0;
     const bool is_last = part.k + part.depth >= b_.rows;
     epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
     if (packs_a_) {
-      const Packed* a = packed + b_size_ + row / Block::rows * a_step_;
-      Tile::template run_packed<true>({a, 0, a_step_}, b, b_step_, depth, c, epilogue);
+      const Packed* a = packed + b_size + row / Block::rows * a_step;
+      Tile::template run_packed<true>({a, 0, a_step}, b, b_step, depth, c, epilogue);
     } else {
       const auto a = a_.block(part.row + row, part.k, rows, part.depth);
-      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step_, depth,
+      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step, depth,
                                        c, epilogue);
     }
   }

@@ -25,7 +25,7 @@ template <class T, int Bytes = simd_bytes>
 requires std::is_arithmetic_v<T>
 struct Simd {
   static constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
-  typedef T Vector __attribute__((vector_size(Bytes)));
+  using Vector [[gnu::vector_size(Bytes)]] = T;
 
   [[gnu::always_inline]] static void load(Vector& vector, const T* from) {
     std::memcpy(&vector, from, sizeof(Vector));

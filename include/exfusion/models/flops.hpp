@@ -84,7 +84,7 @@ inline FlopCount forward_flops(const VitConfig& config, Index batch, const FfnWo
   const auto length = static_cast<double>(config.tokens()), d_model = static_cast<double>(config.d_model);
   const auto images = static_cast<double>(batch);
   FlopCount count = detail::count_blocks(config, batch, config.tokens(), length * length, work);
-  const double patch = static_cast<double>(config.channels * config.patch_size * config.patch_size);
+  const auto patch = static_cast<double>(config.channels * config.patch_size * config.patch_size);
   count.input = 2 * images * static_cast<double>(config.patches()) * patch * d_model;
   count.output = 2 * images * d_model * static_cast<double>(config.classes);
   return count;

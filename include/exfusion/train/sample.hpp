@@ -44,6 +44,7 @@ std::int32_t sample_token(std::span<const T> logits, const SampleOptions& option
     tokens.resize(static_cast<std::size_t>(top_k));
   }
   std::vector<double> cumulative;
+  cumulative.reserve(tokens.size());
   double sum = 0;
   for (const std::int32_t token : tokens) {
     cumulative.push_back(sum += std::exp((logit(token) - logit(largest)) / temperature));
