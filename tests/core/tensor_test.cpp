@@ -36,6 +36,21 @@ TEST(Tensor, IsAlignedToCacheLines) {
   }
 }
 
+TEST(Buffer, BeginsOnAHugePageWhenItIsLarge) {
+  constexpr Index huge_page = 2 << 20;
+  for (Index size : {2 * huge_page, 3 * huge_page + 1}) {
+    Buffer<char> buffer = Buffer<char>::zeros(size);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % huge_page, 0U);
+    buffer[size - 1] = 7;
+    const Buffer<char> copy = buffer;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(copy.data()) % huge_page, 0U);
+    EXPECT_EQ(copy[0], 0);
+    EXPECT_EQ(copy[size - 1], 7);
+    buffer = Buffer<char>(1);
+    EXPECT_EQ(buffer.size(), 1);
+  }
+}
+
 TEST(Tensor, TellsWhetherItExists) {
   EXPECT_FALSE(Tensor<float>());
   EXPECT_TRUE(Tensor<float>::zeros({}));

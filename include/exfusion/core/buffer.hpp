@@ -10,10 +10,37 @@
 
 #include <exfusion/core/scalar.hpp>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace exfusion {
 
 /// Alignment of all numeric storage, in bytes: one cache line, one AVX-512 vector.
 inline constexpr std::size_t storage_alignment = 64;
+
+namespace detail {
+
+/// Storage of at least two huge pages begins on one.
+constexpr std::align_val_t alignment_of(std::size_t bytes) {
+  constexpr std::size_t huge_page = std::size_t{2} << 20;
+  return std::align_val_t{bytes < 2 * huge_page ? storage_alignment : huge_page};
+}
+
+/// Memory for numbers. Large blocks ask Linux for huge pages: a pass over many rows at once otherwise waits
+/// for the translation of addresses. Throws std::bad_alloc.
+inline void* allocate_storage(std::size_t bytes) {
+  const std::align_val_t alignment = alignment_of(bytes);
+  void* data = ::operator new(bytes, alignment);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (alignment != std::align_val_t{storage_alignment}) ::madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+inline void free_storage(void* data, std::size_t bytes) { ::operator delete(data, alignment_of(bytes)); }
+
+}  // namespace detail
 
 /// Owns `size` numbers, 64-byte aligned and uninitialised unless `zeros` is used. Copies deeply. Pages that
 /// nobody writes cost no memory, so a gradient that is never computed is free.
@@ -31,7 +58,7 @@ class Buffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~Buffer() { ::operator delete (data_, std::align_val_t{storage_alignment}); }
+  ~Buffer() { detail::free_storage(data_, static_cast<std::size_t>(size_) * sizeof(T)); }
 
   static Buffer zeros(Index size) {
     Buffer buffer(size);
@@ -53,8 +80,7 @@ class Buffer {
     if (size < 0 || static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / sizeof(T)) {
       throw std::bad_alloc();
     }
-    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
-    return static_cast<T*>(::operator new (bytes, std::align_val_t{storage_alignment}));
+    return static_cast<T*>(detail::allocate_storage(static_cast<std::size_t>(size) * sizeof(T)));
   }
 
   T* data_ = nullptr;
