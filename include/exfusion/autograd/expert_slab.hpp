@@ -7,10 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include <exfusion/autograd/step_state.hpp>
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/tensor.hpp>
 #include <exfusion/kernels/fuse.hpp>
+#include <exfusion/kernels/softmax.hpp>
 
 namespace exfusion {
 
@@ -23,6 +25,16 @@ struct SlabSegment {
   Shape shape;
   bool decay = true;  ///< Whether weight decay applies.
   Index offset = 0;   ///< First element within a row; set by ExpertSlab.
+};
+
+/// Where the a [groups, E] of the next pass can be read as soon as an optimizer step has changed what it
+/// depends on: `values` [groups, E], or the softmax of each of their rows, or the first numbers of `state`.
+/// None of them: not known beforehand.
+template <Scalar T>
+struct NextWeights {
+  Tensor<T> values = {};
+  bool softmax = false;
+  std::shared_ptr<StepState<T>> state = nullptr;
 };
 
 /// The E experts of one FFN, stacked in a slab [E, P] (P: all of the FFN's numbers, each segment padded to 64
@@ -125,7 +137,24 @@ class ExpertSlab {
     for (RoundedCopy& copy : storage_->rounded) copy.is_current = false;
   }
 
-  /// Passes on tapes that computed with W and may still need it for their backward.
+  /// Says where the next pass's a will be found. Only speed depends on its being right: `fuse` compares.
+  void set_next_weights(const NextWeights<T>& next) const { storage_->next = next; }
+  /// Writes the next pass's a to `fused_weights`, for an optimizer that changes the experts and sums up W in
+  /// one pass. Returns false, and writes nothing, where it is not known or W is still in use.
+  bool load_next_weights() const {
+    const NextWeights<T>& next = storage_->next;
+    const std::span<T> to = fused_weights(), from = next.state ? next.state->values() : next.values.values();
+    const bool fits = next.state ? from.size() >= to.size() : from.size() == to.size();
+    if (uses() > 0 || !fits) return false;
+    if (next.softmax) {
+      kernels::Softmax<T>::forward(from.data(), groups(), experts(), to.data());
+    } else {
+      std::ranges::copy(from.first(to.size()), to.begin());
+    }
+    return true;
+  }
+
+  /// Passes on tapes that computed with W and still need it for their backward.
   Index uses() const { return storage_->uses; }
   void begin_use() const { ++storage_->uses; }
   void end_use() const { --storage_->uses; }
@@ -225,6 +254,7 @@ class ExpertSlab {
     Buffer<double> scratch;
     Gradient<T> reached{nullptr, 0, true};
     Index uses = 0;
+    NextWeights<T> next;  // not copied: it belongs to the rule beside this slab
     std::vector<Gradient<T>> gradients;
     std::vector<RoundedCopy> rounded;  ///< Of W's segments.
   };

@@ -103,17 +103,22 @@ void fuse_reduce(const FusionLayout& layout, const T* rows, double* scratch, dou
 
 template <Scalar T>
 void Fuse<T>::forward(const FusionLayout& layout, const T* rows, const T* a, T* fused) {
-  detail::for_each_span(layout, [&](Index, const FusionSpan& span) {
-    const T* weight = a + span.group * layout.experts;
-    detail::for_each_block(span, [&](Index first, Index size) {
-      detail::for_each_four(layout.experts, [&](Index i, auto n) {
-        const T* row = rows + i * layout.row_size + first;
-        if (i == 0) {
-          detail::fuse_sum<n.value, false>(row, layout.row_size, weight, size, fused + first);
-        } else {
-          detail::fuse_sum<n.value, true>(row, layout.row_size, weight + i, size, fused + first);
-        }
-      });
+  detail::for_each_span(layout,
+                        [&](Index, const FusionSpan& span) { forward_part(layout, span, rows, a, fused); });
+}
+
+template <Scalar T>
+void Fuse<T>::forward_part(const FusionLayout& layout, const FusionSpan& part, const T* rows, const T* a,
+                           T* fused) {
+  const T* weight = a + part.group * layout.experts;
+  detail::for_each_block(part, [&](Index first, Index size) {
+    detail::for_each_four(layout.experts, [&](Index i, auto n) {
+      const T* row = rows + i * layout.row_size + first;
+      if (i == 0) {
+        detail::fuse_sum<n.value, false>(row, layout.row_size, weight, size, fused + first);
+      } else {
+        detail::fuse_sum<n.value, true>(row, layout.row_size, weight + i, size, fused + first);
+      }
     });
   });
 }

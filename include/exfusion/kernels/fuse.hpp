@@ -34,6 +34,10 @@ struct Fuse {
   /// W = sum_i a[g, i] W_i, where g is the span's group: rows [E, P] and a [groups, E] to fused [P].
   static void forward(const FusionLayout& layout, const T* rows, const T* a, T* fused);
 
+  /// The same for a span or a part of one: the same bits, whatever the part. Serial.
+  static void forward_part(const FusionLayout& layout, const FusionSpan& part, const T* rows, const T* a,
+                           T* fused);
+
   /// products[g, i] = sum over g's spans of G (W_i - origin), in double; origin [P] null counts as zero. The
   /// difference is formed first: experts that are equal get products that are equal, and zero where W is
   /// their exact value.

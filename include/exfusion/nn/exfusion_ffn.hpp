@@ -28,6 +28,7 @@ struct ExFusionFFN {
   Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
     const Tensor<T> a = ctx.training ? rule.training_weights(ctx, x) : rule.export_weights();
     const Tensor<T> fused = ops::fuse(ctx, experts, a, fusion_gradient(rule));
+    if (ctx.training) experts.set_next_weights(next_weights<T>(rule));
     FeedForwardWeights<T> weights;
     for (std::size_t i = 0; i < experts.segments().size(); ++i) {
       member(weights, experts.segments()[i].name) = segment(fused, i);

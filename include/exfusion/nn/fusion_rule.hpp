@@ -26,8 +26,11 @@ struct FusionSite {
 /// - `training_weights(ctx, x)`: a in training, recorded on the tape if it is learned; x [..., D] is the
 ///   layer's input. With `ctx.replay` it repeats an earlier call and must not take note of it again.
 /// - `export_weights()`: a in evaluation, generation and collapse.
-/// A rule may have `weights_sum_to_one()`: true when a is a softmax in each group, which makes its gradient
-/// more precise (`FusionGradient::centred`).
+/// A rule may also have
+/// - `weights_sum_to_one()`: true when a is a softmax in each group, which makes its gradient more precise
+///   (`FusionGradient::centred`);
+/// - `next_weights()`: a NextWeights<T>, where a is found before the next training pass. An optimizer then
+///   writes W while it updates the experts, and that pass need not read them.
 template <class Rule, class T>
 concept FusionRule = Scalar<T> && Module<Rule> &&
     requires(Rule& rule, const Rule& fixed, const FusionSite& site, Rng& rng, const Context<T>& ctx,
@@ -46,6 +49,13 @@ FusionGradient fusion_gradient(const Rule& rule) {
     if (rule.weights_sum_to_one()) return FusionGradient::centred;
   }
   return FusionGradient::exact;
+}
+
+/// Where the rule's next a is found; nowhere when it depends on the pass.
+template <Scalar T, class Rule>
+NextWeights<T> next_weights(const Rule& rule) {
+  if constexpr (requires { rule.next_weights(); }) return rule.next_weights();
+  return {};
 }
 
 }  // namespace exfusion

@@ -48,6 +48,10 @@ struct LearnedFusion {
   Tensor<T> export_weights() const {
     return weights_sum_to_one() ? ops::softmax(Context<T>{}, learned) : learned.detach();
   }
+  /// Valid after the optimizer has updated the rule's parameters, which it does before the experts.
+  NextWeights<T> next_weights() const {
+    return {.values = learned.detach(), .softmax = weights_sum_to_one()};
+  }
 };
 
 }  // namespace exfusion

@@ -80,6 +80,12 @@ struct MemoryBankFusion {
 
   /// b [1, E].
   Tensor<T> export_weights() const { return bank->weights(); }
+
+  /// The bank once it has moved on; not known beforehand where training fuses with the router's weights.
+  NextWeights<T> next_weights() const {
+    if (options.value != BankValue::straight_through) return {};
+    return {.state = bank.share()};
+  }
 };
 
 }  // namespace exfusion

@@ -44,6 +44,7 @@ struct StaticFusion {
 
   Tensor<T> training_weights(const Context<T>&, const Tensor<T>&) const { return weights; }
   Tensor<T> export_weights() const { return weights; }
+  NextWeights<T> next_weights() const { return {.values = weights}; }
 
  private:
   void check_given(Index experts) const {

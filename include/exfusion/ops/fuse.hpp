@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/autograd/expert_slab.hpp>
@@ -53,7 +54,7 @@ void update_fused(const ExpertSlab<T>& slab, const Tensor<T>& a) {
 
 namespace ops {
 
-/// A pass on a tape that computes with a slab's W, until the tape is cleared.
+/// A pass on a tape that computes with a slab's W, until its backward pass is over or the tape is cleared.
 template <Scalar T>
 class FusedUse {
  public:
@@ -62,13 +63,17 @@ class FusedUse {
   FusedUse(const FusedUse&) = delete;
   FusedUse& operator=(const FusedUse&) = delete;
   ~FusedUse() {
-    if (slab_) slab_.end_use();
+    if (slab_) end();
   }
 
+  void end() const {
+    if (!std::exchange(over_, true)) slab_.end_use();
+  }
   const ExpertSlab<T>& slab() const { return slab_; }
 
  private:
   ExpertSlab<T> slab_;
+  mutable bool over_ = false;
 };
 
 template <Scalar T>
@@ -79,9 +84,11 @@ struct FuseNode {
   FusionGradient form;
 
   // G accumulates over micro-batches in the slab: what this pass adds to a's gradient is the products of the
-  // present G without those that earlier nodes have passed on.
+  // present G without those that earlier nodes have passed on. Whatever computed with W comes later on the
+  // tape, and has had its backward by now.
   void backward() const {
     const ExpertSlab<T>& slab = use.slab();
+    use.end();
     if (!a.requires_grad() || !slab.has_gradient()) return;
     const FusionLayout layout = slab.layout();
     double* fresh = slab.scratch() + layout.scratch_size();

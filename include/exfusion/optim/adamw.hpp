@@ -112,7 +112,7 @@ class AdamW : public OptimizerBase<T> {
     const T* gradient = slab.gradient();
     auto plain = decaying;
     plain.keep = T{1};
-    OptimizerBase<T>::for_each_span(slab, [&](const FusionSpan& span) {
+    OptimizerBase<T>::update_experts(slab, [&](const FusionSpan& span) {
       update_span(slab, span, gradient, moments, span.decay ? decaying : plain);
     });
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/fuse.hpp>
 #include <exfusion/nn/module.hpp>
 #include <exfusion/optim/parameter_group.hpp>
 
@@ -71,8 +72,8 @@ class OptimizerBase {
   const Rates& rates(std::size_t parameter) const { return rates_[parameter]; }
   const Rates& slab_rates(std::size_t slab) const { return slab_rates_[slab]; }
 
-  /// One step: `update(i, parameter)` and `update_slab(i, slab)` for whatever has a gradient, which is then
-  /// forgotten; then the states move on.
+  /// One step: `update(i, parameter)` for whatever has a gradient, which is then forgotten; the states move
+  /// on; then `update_slab(i, slab)`, so that the weights of the next pass are known where they can be.
   template <class Update, class UpdateSlab>
   void for_each_gradient(const Update& update, const UpdateSlab& update_slab) {
     for (std::size_t i = 0; i < list_.parameters.size(); ++i) {
@@ -82,29 +83,47 @@ class OptimizerBase {
       parameter.set_changed();
       parameter.gradient()->clear();
     }
+    for (const auto& state : list_.states) state.state->end_step();
     for (std::size_t i = 0; i < list_.slabs.size(); ++i) {
       const ExpertSlab<T>& slab = list_.slabs[i].slab;
       if (!slab.has_gradient()) continue;
       update_slab(i, slab);
       slab.clear_gradient();
-      slab.set_fused(false);
     }
-    for (const auto& state : list_.states) state.state->end_step();
   }
 
-  /// Calls `body(span)` for each span of the slab, in parallel.
-  template <class Body>
-  static void for_each_span(const ExpertSlab<T>& slab, const Body& body) {
-    constexpr Index least_work = 8192;  // elements; spans are tiny where each row has its own weight
-    const auto& spans = slab.spans();
-    const auto count = static_cast<Index>(spans.size());
-    const Index grain = std::max<Index>(1, least_work * count / std::max<Index>(1, slab.row_size()));
+  /// Calls `update(part)`, which changes the experts there, for parts of all spans, in parallel. Where the
+  /// weights of the next pass are known, W is summed up on the way, while the rows are in the cache.
+  template <class UpdatePart>
+  static void update_experts(const ExpertSlab<T>& slab, const UpdatePart& update) {
+    const FusionLayout layout = slab.layout();
+    const bool fuse = slab.load_next_weights();
+    const auto count = static_cast<Index>(layout.spans.size());
+    const Index grain = std::max<Index>(1, least_work * count / std::max<Index>(1, layout.row_size));
     parallel_for(count, grain, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) body(spans[static_cast<std::size_t>(i)]);
+      for (Index i = begin; i < end; ++i) {
+        for_each_part(layout.spans[static_cast<std::size_t>(i)], [&](const FusionSpan& part) {
+          update(part);
+          if (!fuse) return;
+          kernels::Fuse<T>::forward_part(layout, part, slab.data(), slab.fused_weights().data(),
+                                         slab.fused());
+        });
+      }
     });
+    slab.set_fused(fuse);
   }
 
  private:
+  static constexpr Index least_work = 8192;  // elements; spans are tiny where each row has its own weight
+  static constexpr Index part_size = 1024;   // all experts' rows of a part fit into the cache
+
+  template <class Body>
+  static void for_each_part(const FusionSpan& span, const Body& body) {
+    for (Index done = 0; done < span.size; done += part_size) {
+      body({span.begin + done, std::min(part_size, span.size - done), span.group, span.decay});
+    }
+  }
+
   static Rates choose(const std::vector<ParameterGroup>& groups, std::vector<bool>& used,
                       std::string_view name, double weight_decay) {
     const auto group = std::ranges::find_if(groups, [&](const auto& g) { return g.fits(name); });

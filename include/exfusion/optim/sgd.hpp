@@ -47,7 +47,8 @@ class Sgd : public OptimizerBase<T> {
     }
   }
 
-  /// Updates whatever has a gradient, forgets the gradients, and moves the model's StepStates on.
+  /// Updates whatever has a gradient, forgets the gradients, and moves the model's StepStates on. Leaves W of
+  /// experts ready for the next pass where its weights are known.
   void step() {
     this->for_each_gradient(
         [&](std::size_t i, const Tensor<T>& p) {
@@ -102,7 +103,7 @@ class Sgd : public OptimizerBase<T> {
   void update_slab(std::size_t i, const ExpertSlab<T>& slab) {
     const T* gradient = slab.gradient();
     T* buffer = buffers_[this->parameters().parameters.size() + i].data();
-    this->for_each_span(slab, [&](const FusionSpan& span) {
+    this->update_experts(slab, [&](const FusionSpan& span) {
       Rates rates = this->slab_rates(i);
       if (!span.decay) rates.weight_decay = 0;
       update_span(slab, span, gradient + span.begin, buffer == nullptr ? nullptr : buffer + span.begin, rates,
