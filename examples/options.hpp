@@ -54,6 +54,7 @@ struct Options {
   std::optional<Index> decay_steps;
   double weight_decay = 0.1;
   double beta2 = 0.99;
+  bool bf16_moments = false;
   double clip = 1;
   double dropout = 0;
   std::string precision = "fp32";
@@ -122,6 +123,8 @@ inline void add_training_options(CLI::App& app, Options& o) {
                  with_default("wsd: steps of decay at the end", "a fifth of --steps"));
   app.add_option("--weight-decay", o.weight_decay, "Decoupled; of matrices only");
   app.add_option("--beta2", o.beta2, "Decay of AdamW's second moment, in [0, 1)");
+  app.add_flag("--bf16-moments", o.bf16_moments,
+               "learned, bank: keep AdamW's moments of the experts in bfloat16, in half the memory");
   app.add_option("--clip", o.clip, "Largest norm of the gradient; 0: no clipping");
   app.add_option("--dropout", o.dropout, "Probability, in [0, 1)");
   app.add_option("--precision", o.precision,
@@ -156,7 +159,7 @@ inline void refuse_idle_flags(const CLI::App& app, const Options& o) {
   only(exfusion, "--ffn exfusion", {"--fusion", "--expert-init"});
   only(exfusion && o.fusion == "static", "--fusion static", {"--static-weights"});
   only(exfusion && o.fusion == "learned", "--fusion learned", {"--free-weights", "--fusion-granularity"});
-  only(exfusion && o.fusion != "static", "--fusion learned or bank", {"--fusion-lr"});
+  only(exfusion && o.fusion != "static", "--fusion learned or bank", {"--fusion-lr", "--bf16-moments"});
   only(exfusion && o.fusion == "bank", "--fusion bank",
        {"--bank-value", "--bank-decay", "--bank-window", "--router-std"});
   only(!o.bank_window, "a moving average: leave --bank-window away", {"--bank-decay"});

@@ -111,7 +111,8 @@ void finish(const Model& model, const Ema<float>* average, FusionMonitor<float>&
 template <class Model>
 int train_model(Model model, const data::TextDataset& text, const GptOptions& o, Rng& rng) {
   const Schedule schedule = make_schedule(o);
-  AdamW<float> optimizer(model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay});
+  AdamW<float> optimizer(
+      model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay, .bf16_moments = o.bf16_moments});
   std::optional<Ema<float>> average;
   if (o.ema > 0) average.emplace(model, EmaOptions{.decay = o.ema});
   FusionMonitor<float> monitor;

@@ -113,7 +113,8 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
   const Schedule schedule = make_schedule(o);
   const auto normalisation = data::Normalisation::of(images.train);
   const data::Augmentation augmentation = o.augment ? images.augmentation : data::Augmentation{};
-  AdamW<float> optimizer(model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay});
+  AdamW<float> optimizer(
+      model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay, .bf16_moments = o.bf16_moments});
   std::optional<Ema<float>> average;
   if (o.ema > 0) average.emplace(model, EmaOptions{.decay = o.ema});
   FusionMonitor<float> monitor;

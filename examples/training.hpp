@@ -75,7 +75,8 @@ void print_plan(const Config& config, const Options& o, Index tokens = 0) {
                                       .recompute = o.recompute,
                                       .precision = o.product_precision()},
                              .accumulate = o.accumulate,
-                             .average = o.ema > 0};
+                             .average = o.ema > 0,
+                             .bf16_moments = o.bf16_moments};
   std::cout << train::memory_table(train::plan_memory(config, ffn_plan(o), step));
 }
 

@@ -259,11 +259,75 @@ TEST(AdamW, NamesItsStateInTheOrderOfTheFields) {
   EXPECT_EQ(numbers, 3 + 2 * (15 + 5 + static_cast<std::size_t>(model.experts.row_size())));
 }
 
+TEST(AdamW, ShortMomentsAreStateOfExpertsWithAStateEachAlone) {
+  Rng rng(14);
+  for (bool constant : {true, false}) {
+    const auto model = random_toy<float>(3, FusionGranularity::layer, constant, rng);
+    AdamW<float> optimizer(model, {.bf16_moments = true});
+    std::vector<std::string> names;
+    optimizer.visit_state([&](const std::string& name, auto span) {
+      names.push_back(name);
+      if (name != "ffn.experts.bf16_moments") return;
+      EXPECT_EQ(span.size_bytes(), static_cast<std::size_t>(3 * model.experts.row_size()) * 4);
+    });
+    std::vector<std::string> expected{"steps", "weight.m", "weight.v", "bias.m", "bias.v"};
+    if (!constant) expected.push_back("ffn.experts.bf16_moments");
+    if (constant) expected.insert(expected.end(), {"ffn.experts.m", "ffn.experts.v"});
+    EXPECT_EQ(names, expected);
+  }
+}
+
+TEST(AdamW, WithShortMomentsContinuesToTheBitFromItsVisitedState) {
+  Rng rng(15);
+  const auto model = random_toy<float>(3, FusionGranularity::matrix, false, rng);
+  random_weights(model.experts, rng);
+  AdamW<float> optimizer(model, {.bf16_moments = true});
+  for (int step = 0; step < 3; ++step) {
+    random_gradients(optimizer.parameters(), rng);
+    optimizer.step();
+  }
+  const auto copy = model;
+  AdamW<float> resumed(copy, {.bf16_moments = true});
+  copy_state(optimizer, resumed);
+  Rng one(16), other(16);
+  for (int step = 0; step < 3; ++step) {
+    random_gradients(optimizer.parameters(), one);
+    random_gradients(resumed.parameters(), other);
+    optimizer.step();
+    resumed.step();
+  }
+  for (Index k = 0; k < 3 * model.experts.row_size(); ++k) {
+    ASSERT_EQ(model.experts.data()[k], copy.experts.data()[k]);
+  }
+}
+
+TEST(AdamW, WithShortMomentsStaysNearToFullOnes) {
+  Rng rng(17);
+  const auto model = random_toy<float>(3, FusionGranularity::layer, false, rng, 33, 65), full = model;
+  const auto start = model;
+  AdamW<float> optimizer(model, {.lr = 1e-3, .bf16_moments = true}), full_optimizer(full, {.lr = 1e-3});
+  Rng one(18), other(18);
+  for (int step = 0; step < 300; ++step) {
+    for (const auto* each : {&model, &full}) std::ranges::fill(each->experts.weights(), 1.0F / 3);
+    random_gradients(optimizer.parameters(), one);
+    random_gradients(full_optimizer.parameters(), other);
+    optimizer.step();
+    full_optimizer.step();
+  }
+  double difference = 0, way = 0;
+  for (Index k = 0; k < 3 * model.experts.row_size(); ++k) {
+    const auto at = [k](const auto& of) { return static_cast<double>(of.experts.data()[k]); };
+    difference += std::pow(at(model) - at(full), 2);
+    way += std::pow(at(full) - at(start), 2);
+  }
+  EXPECT_LT(std::sqrt(difference), 0.02 * std::sqrt(way));
+}
+
 TEST(AdamW, AStepAllocatesNothing) {
   Rng rng(12);
   for (bool constant : {true, false}) {
     const auto model = random_toy<float>(4, FusionGranularity::row, constant, rng, 65, 130);
-    AdamW<float> optimizer(model);
+    AdamW<float> optimizer(model, {.bf16_moments = true});
     random_gradients(optimizer.parameters(), rng);
     optimizer.step();
     random_gradients(optimizer.parameters(), rng);
@@ -275,21 +339,23 @@ TEST(AdamW, AStepAllocatesNothing) {
 
 TEST(AdamW, IsTheSameToTheBitForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  std::vector<float> alone;
-  for (int count : {1, 2, 3}) {
-    omp_set_num_threads(count);
-    Rng rng(13);
-    const auto model = random_toy<float>(3, FusionGranularity::matrix, false, rng, 64, 300);
-    AdamW<float> optimizer(model);
-    for (int step = 0; step < 3; ++step) {
-      random_weights(model.experts, rng);
-      random_gradients(optimizer.parameters(), rng);
-      optimizer.step();
+  for (bool short_moments : {false, true}) {
+    std::vector<float> alone;
+    for (int count : {1, 2, 3}) {
+      omp_set_num_threads(count);
+      Rng rng(13);
+      const auto model = random_toy<float>(3, FusionGranularity::matrix, false, rng, 64, 300);
+      AdamW<float> optimizer(model, {.bf16_moments = short_moments});
+      for (int step = 0; step < 3; ++step) {
+        random_weights(model.experts, rng);
+        random_gradients(optimizer.parameters(), rng);
+        optimizer.step();
+      }
+      const std::vector<float> result(model.experts.data(),
+                                      model.experts.data() + 3 * model.experts.row_size());
+      if (alone.empty()) alone = result;
+      EXPECT_EQ(result, alone);
     }
-    const std::vector<float> result(model.experts.data(),
-                                    model.experts.data() + 3 * model.experts.row_size());
-    if (alone.empty()) alone = result;
-    EXPECT_EQ(result, alone);
   }
   omp_set_num_threads(threads);
 }

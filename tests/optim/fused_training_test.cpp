@@ -155,5 +155,37 @@ TEST(FusedTraining, NoRuleNeedsTheExpertsGradients) {
   expect_naive_experts(MemoryBankFusion<double>{}, true);
 }
 
+/// The loss on 8 batches of random tokens, which are to be repeated.
+template <class Rule>
+double loss_after_training(const Rule& rule, bool short_moments) {
+  Rng rng(3);
+  const auto model = upcycle(dense_gpt(rng), rule, {.experts = 4, .init = ZeroSum{0.5}}, rng);
+  AdamW<double> optimizer(model, {.lr = 1e-2, .weight_decay = 0.1, .bf16_moments = short_moments});
+  std::vector<IntTensor> text;
+  for (int i = 0; i < 8; ++i) text.push_back(random_tokens(rng));
+  double loss = 0;
+  for (int step = 0; step < 160; ++step) {
+    Tape<double> tape;
+    const Context<double> ctx{.tape = &tape, .training = true};
+    const IntTensor& tokens = text[static_cast<std::size_t>(step % 8)];
+    const Tensor<double> batch_loss = cross_entropy(ctx, model(ctx, tokens), tokens);
+    tape.backward(batch_loss);
+    optimizer.step();
+    if (step >= 152) loss += batch_loss.item() / 8;
+  }
+  return loss;
+}
+
+TEST(FusedTraining, MomentsInBfloat16LearnAsWell) {
+  const auto expect_near = [](const auto& rule) {
+    const double full = loss_after_training(rule, false), half = loss_after_training(rule, true);
+    EXPECT_LT(full, 1.0) << "nothing was learned";
+    EXPECT_NEAR(half, full, 0.01);
+    EXPECT_NE(half, full);
+  };
+  expect_near(LearnedFusion<double>{});
+  expect_near(MemoryBankFusion<double>{});
+}
+
 }  // namespace
 }  // namespace exfusion

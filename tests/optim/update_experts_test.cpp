@@ -132,6 +132,11 @@ TEST(UpdateExperts, AdamWLeavesTheNextFusedWeightsAsAPassOfItsOwnWould) {
   expect_same_training_for_every_rule([](const auto& model) { return AdamW<float>(model, {.lr = 1e-2}); });
 }
 
+TEST(UpdateExperts, AdamWWithShortMomentsDoesToo) {
+  expect_same_training_for_every_rule(
+      [](const auto& model) { return AdamW<float>(model, {.lr = 1e-2, .bf16_moments = true}); });
+}
+
 TEST(UpdateExperts, SgdLeavesTheNextFusedWeightsAsAPassOfItsOwnWould) {
   for (double momentum : {0.0, 0.9}) {
     expect_same_training_for_every_rule(

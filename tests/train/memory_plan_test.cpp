@@ -37,8 +37,9 @@ VitConfig vit_config(Pooling pooling) {
 
 /// The plan's counts against those of a model and its optimizer.
 template <class Model>
-void expect_counted(const Model& model, const FfnPlan& ffn = {}) {
-  const MemoryPlan plan = plan_memory(model.config, ffn, {.pass = {.batch = 2}, .average = true});
+void expect_counted(const Model& model, const FfnPlan& ffn, bool bf16_moments) {
+  const MemoryPlan plan =
+      plan_memory(model.config, ffn, {.pass = {.batch = 2}, .average = true, .bf16_moments = bf16_moments});
   EXPECT_EQ(plan.parameters, parameter_count<float>(model));
   EXPECT_EQ(plan.exported, exported_parameter_count<float>(model));
   double parameters = 0, rows = 0, slabs = 0, moments = 0;
@@ -49,9 +50,9 @@ void expect_counted(const Model& model, const FfnPlan& ffn = {}) {
     slabs += sizeof(float) * static_cast<double>(slab.row_size());
     rows += sizeof(float) * static_cast<double>(slab.row_size() * slab.experts());
   }
-  AdamW<float> optimizer(model);
+  AdamW<float> optimizer(model, {.bf16_moments = bf16_moments});
   optimizer.visit_state([&]<class Number>(const std::string&, std::span<Number> values) {
-    if constexpr (std::same_as<Number, float>) moments += static_cast<double>(values.size_bytes());
+    if constexpr (sizeof(Number) == sizeof(float)) moments += static_cast<double>(values.size_bytes());
   });
   if (ffn.kind == FfnKind::sparse) {
     EXPECT_EQ(plan.weights + plan.experts, parameters);
@@ -71,6 +72,11 @@ void expect_counted(const Model& model, const FfnPlan& ffn = {}) {
   }
   EXPECT_EQ(plan.bytes(), plan.weights + plan.experts + plan.fused + plan.gradients + plan.moments +
                               plan.average + plan.activations);
+}
+
+template <class Model>
+void expect_counted(const Model& model, const FfnPlan& ffn = {}) {
+  for (bool bf16_moments : {false, true}) expect_counted(model, ffn, bf16_moments);
 }
 
 /// A dense model, and models with each kind of experts made from it.

@@ -8,9 +8,28 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/adamw.hpp>
+#include <exfusion/kernels/bf16_moments.hpp>
 #include <exfusion/kernels/fast_math.hpp>
 
 namespace exfusion::kernels {
+
+namespace detail {
+
+/// The next value of p; m and v become the next moments.
+template <Scalar T>
+[[gnu::always_inline]] inline T adamw_step(const AdamWStep<T>& s, T eps, T p, T gradient, T& m, T& v) {
+  m = s.beta1 * m + s.new1 * gradient;
+  v = s.beta2 * v + s.new2 * gradient * gradient;
+  return s.keep * p - s.rate * m / (fast_sqrt(v) * s.root_scale + eps);
+}
+
+/// An expert without weight has no gradient: its eps must not become 0, or 0 / 0 would be its step.
+template <Scalar T>
+T adamw_eps(const AdamWStep<T>& step, T a) {
+  return step.eps * std::max(std::abs(a), std::numeric_limits<T>::epsilon());
+}
+
+}  // namespace detail
 
 template <Scalar T>
 void AdamW<T>::update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<T>& step) {
@@ -23,16 +42,31 @@ template <Scalar T>
 void AdamW<T>::update_expert(T* p, const T* g, T a, T* m, T* v, Index size, const AdamWStep<T>& step) {
   constexpr bool vectorised = std::same_as<T, float>;  // in double, std::sqrt may set errno
   const AdamWStep<T> s = step;
-  // An expert without weight has no gradient: its eps must not become 0, or 0 / 0 would be its step.
-  const T eps = s.eps * std::max(std::abs(a), std::numeric_limits<T>::epsilon());
+  const T eps = detail::adamw_eps(s, a);
 #pragma omp simd if (vectorised)
   for (Index i = 0; i < size; ++i) {
-    const T gradient = a * g[i];
-    const T mean = s.beta1 * m[i] + s.new1 * gradient;
-    const T square = s.beta2 * v[i] + s.new2 * gradient * gradient;
+    T mean = m[i], square = v[i];
+    p[i] = detail::adamw_step(s, eps, p[i], a * g[i], mean, square);
     m[i] = mean;
     v[i] = square;
-    p[i] = s.keep * p[i] - s.rate * mean / (fast_sqrt(square) * s.root_scale + eps);
+  }
+}
+
+template <Scalar T>
+void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Index size,
+                             const AdamWStep<T>& step, std::uint32_t seed) {
+  constexpr bool vectorised = std::same_as<T, float>;
+  const AdamWStep<T> s = step;
+  const T eps = detail::adamw_eps(s, a);
+  std::uint32_t index = 0;  // not i, whose conversion from 64 bits would cost as much as the step
+#pragma omp simd linear(index) if (vectorised)
+  for (Index i = 0; i < size; ++i) {
+    const Bf16Moments old{moments[i]};
+    T m{old.m()}, v{old.v()};
+    p[i] = detail::adamw_step(s, eps, p[i], a * g[i], m, v);
+    moments[i] =
+        Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v), rounding_noise(seed, index)).bits;
+    ++index;
   }
 }
 

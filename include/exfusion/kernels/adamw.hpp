@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include <exfusion/core/scalar.hpp>
 
 namespace exfusion::kernels {
@@ -25,8 +27,13 @@ struct AdamW {
   /// Part of one expert, whose gradient is a g and whose eps is |a| eps (docs/optimizers.md). Serial.
   static void update_expert(T* p, const T* g, T a, T* m, T* v, Index size, const AdamWStep<T>& step);
 
-  /// The same part of all experts, with constant weights a [experts]: one m and v, computed from g, serve
-  /// them all. Expert i's part starts at p + i * stride. Serial.
+  /// The same with moments in bfloat16, `moments` being the bits of Bf16Moments. `seed`: of their rounding,
+  /// as `rounding_seed` gives it, plus the index of the first element.
+  static void update_expert(T* p, const T* g, T a, std::uint32_t* moments, Index size,
+                            const AdamWStep<T>& step, std::uint32_t seed);
+
+  /// The same part of all experts in T, with constant weights a [experts]: one m and v, computed from g,
+  /// serve them all. Expert i's part starts at p + i * stride. Serial.
   static void update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* m, T* v,
                              Index size, const AdamWStep<T>& step);
 };

@@ -35,8 +35,9 @@ struct MemoryPlan {
 /// One optimizer step.
 struct StepPlan {
   PassPlan pass;
-  Index accumulate = 1;  ///< Passes of a step.
-  bool average = false;  ///< Whether an Ema is kept.
+  Index accumulate = 1;       ///< Passes of a step.
+  bool average = false;       ///< Whether an Ema is kept.
+  bool bf16_moments = false;  ///< As AdamWOptions say.
 };
 
 namespace detail {
@@ -124,7 +125,7 @@ inline FlopCount pass_flops(const VitConfig& config, const FfnPlan& ffn, const P
 
 /// Fills in what parameters take: their number, and the bytes of weights, gradients and moments.
 template <class Config>
-void plan_parameters(MemoryPlan& plan, const Config& config, const FfnPlan& ffn) {
+void plan_parameters(MemoryPlan& plan, const Config& config, const FfnPlan& ffn, bool bf16_moments) {
   const FfnNumbers numbers(config, ffn);
   const auto layers = static_cast<double>(config.layers), experts = static_cast<double>(ffn.experts);
   const double shared = trunk_parameters(config) + other_parameters(config);
@@ -132,7 +133,8 @@ void plan_parameters(MemoryPlan& plan, const Config& config, const FfnPlan& ffn)
   const double plain = shared + layers * (is_dense ? numbers.dense : numbers.rule);
   const double slab = is_fused ? layers * numbers.padded : 0;            // one row in each layer
   const double stack = is_dense ? 0 : layers * experts * numbers.dense;  // all experts without padding
-  const double trained_rows = ffn.rule == RuleKind::fixed ? 1 : experts;
+  const bool share_moments = ffn.rule == RuleKind::fixed;
+  const double moments_of_row = share_moments ? 2 : experts * (bf16_moments ? 1 : 2);  // in numbers of a row
 
   constexpr double size = sizeof(float);
   plan.parameters = plain + stack;
@@ -141,7 +143,7 @@ void plan_parameters(MemoryPlan& plan, const Config& config, const FfnPlan& ffn)
   plan.experts = size * (is_fused ? experts * slab : stack);
   plan.fused = size * slab;
   plan.gradients = size * (plain + (is_fused ? slab : stack));
-  plan.moments = 2 * size * (plain + (is_fused ? trained_rows * slab : stack));
+  plan.moments = size * (2 * plain + (is_fused ? moments_of_row * slab : 2 * stack));
 }
 
 }  // namespace detail
@@ -153,7 +155,7 @@ MemoryPlan plan_memory(const Config& config, const FfnPlan& ffn, const StepPlan&
   exfusion::detail::check_positive("memory plan", "accumulate", step.accumulate);
   MemoryPlan plan;
   plan.activations = activation_bytes(config, ffn, step.pass);
-  detail::plan_parameters(plan, config, ffn);
+  detail::plan_parameters(plan, config, ffn, step.bf16_moments);
   if (step.pass.precision == Precision::bf16)
     plan.rounded = sizeof(Bfloat16) * detail::multiplied_numbers(config, ffn);
   if (step.average) plan.average = sizeof(float) * plan.exported;
