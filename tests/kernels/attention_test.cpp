@@ -70,7 +70,7 @@ void expect_matches_naive(Problem<T>& run, double tolerance) {
 template <class T>
 void expect_matches_naive_for_many_sizes(double tolerance) {
   for (bool causal : {false, true}) {
-    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257}) {
+    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421}) {
       Problem<T> run({2, tokens, 3, 16, causal});
       expect_matches_naive(run, tolerance);
     }
@@ -86,8 +86,8 @@ TEST(AttentionKernel, MatchesTheNaiveOneInDouble) { expect_matches_naive_for_man
 TEST(AttentionKernel, MatchesTheNaiveOneInFloat) { expect_matches_naive_for_many_sizes<float>(1e-5); }
 
 TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
-  for (bool causal : {false, true}) {
-    Problem<double> run({2, 130, 2, 9, causal});
+  for (const auto& [tokens, causal] : {std::pair{130, false}, {130, true}, {421, false}, {421, true}}) {
+    Problem<double> run({2, tokens, 2, 9, causal});
     run.both();
     const std::vector<double> once = run.dqkv;
     run.backward(true);
@@ -98,8 +98,11 @@ TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
 }
 
 TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
-  for (bool causal : {false, true}) {
-    Problem<float> run({3, 131, 3, 24, causal});
+  for (const AttentionSizes& sizes : {AttentionSizes{3, 131, 3, 24, false},
+                                      {3, 131, 3, 24, true},
+                                      {1, 421, 1, 24, false},
+                                      {1, 421, 2, 24, true}}) {
+    Problem<float> run(sizes);
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     run.both();
@@ -118,11 +121,11 @@ TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
 }
 
 TEST(AttentionKernel, LaterTokensDoNotTouchEarlierResultsWhenCausal) {
-  constexpr Index tokens = 150;
+  constexpr Index tokens = 230;
   Problem<float> run({1, tokens, 2, 20, true});
   run.forward();
   const Problem<float> before = run;
-  for (Index changed : {1, 63, 64, 95, 96, 97, 149}) {
+  for (Index changed : {1, 23, 24, 63, 64, 95, 96, 97, 149, 191, 192, 193, 229}) {
     run = before;
     const auto first = run.qkv.begin() + changed * 3 * run.sizes.d_model();
     std::fill(first, first + 3 * run.sizes.d_model(), 1e4F);

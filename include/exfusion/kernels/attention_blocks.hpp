@@ -1,135 +1,59 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/attention.hpp>
-#include <exfusion/kernels/simd.hpp>
+#include <exfusion/kernels/attention_product.hpp>
 
 namespace exfusion::kernels::detail {
-
-/// The matrix products of attention: small, on the stack, operands padded to full register tiles.
-template <Scalar T>
-struct AttentionProduct {
-  using S = Simd<T>;
-  using Vector = typename S::Vector;
-  static constexpr Index lanes = S::lanes;
-  static constexpr Index most_vectors = 2;
-  static constexpr Index panel = most_vectors * lanes;  ///< Columns of a register tile.
-  static constexpr Index tile_rows = 6;                 ///< 6 x 2 sums, 2 vectors and a factor: 15 registers.
-
-  /// A [rows, depth], element (r, k) at `a[r * a_row + k * a_depth]`; B [depth, columns]; C [rows, columns].
-  const T* a;
-  Index a_row, a_depth;
-  const T* b;
-  Index b_row;
-  T* c;
-  Index c_row;
-
-  struct Range {
-    Index begin, end;
-  };
-
-  /// C = A B, or C += A B when `accumulate`. Rows and columns are rounded up to whole tiles and vectors.
-  /// `range(row)` tells which part of the depth the tile of rows from `row` on needs.
-  template <class DepthOfRow>
-  void run(Index rows, Index columns, bool accumulate, const DepthOfRow& range) const {
-    for (Index column = 0; column < columns; column += panel) {
-      if (columns - column > lanes) {
-        run_panel<2>(rows, column, accumulate, range);
-      } else {
-        run_panel<1>(rows, column, accumulate, range);
-      }
-    }
-  }
-
- private:
-  template <int vectors, class DepthOfRow>
-  void run_panel(Index rows, Index column, bool accumulate, const DepthOfRow& range) const {
-    for (Index row = 0; row < rows; row += tile_rows) {
-      const Range depth = range(row);
-      run_tile<vectors>(row, column, depth, accumulate);
-    }
-  }
-
-  template <int vectors>
-  [[gnu::always_inline]] void run_tile(Index row, Index column, Range depth, bool accumulate) const {
-    Vector sums[tile_rows][vectors] = {};
-    const T* column_of_a = a + row * a_row + depth.begin * a_depth;
-    const T* row_of_b = b + depth.begin * b_row + column;
-#pragma GCC unroll 2
-    for (Index k = depth.begin; k < depth.end; ++k) {
-      Vector right[vectors];
-#pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) {
-        Vector loaded;
-        S::load(loaded, row_of_b + v * lanes);
-        keep_in_register(loaded);
-        right[v] = loaded;
-      }
-#pragma GCC unroll 6
-      for (int r = 0; r < tile_rows; ++r) {
-        Vector factor = column_of_a[r * a_row] - Vector{};
-        keep_in_register(factor);
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v) sums[r][v] += factor * right[v];
-      }
-      column_of_a += a_depth;
-      row_of_b += b_row;
-    }
-    T* to = c + row * c_row + column;
-#pragma GCC unroll 6
-    for (int r = 0; r < tile_rows; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) {
-        Vector before = {};
-        if (accumulate) S::load(before, to + v * lanes);
-        S::store(before + sums[r][v], to + v * lanes);
-      }
-      to += c_row;
-    }
-  }
-
-  // Otherwise GCC loads the same elements once for each product.
-  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] Vector& vector) {
-#if defined(__AVX512F__) && !defined(__clang__)
-    asm("" : "+v"(vector));
-#elif defined(__AVX__) && !defined(__clang__)
-    asm("" : "+x"(vector));
-#endif
-  }
-};
 
 /// How many queries and keys meet at a time. The more numbers a head has, the fewer fit in the cache and on
 /// the stack.
 template <Scalar T>
 struct AttentionBlocks {
   using Product = AttentionProduct<T>;
+
+  static constexpr Index round_up(Index count, Index step) { return (count + step - 1) / step * step; }
+  /// Distance between the rows of a matrix: an odd number of cache lines, so that the rows of a panel spread
+  /// over all sets of the cache.
+  static constexpr Index row_step(Index columns) { return (round_up(columns, line) / line | 1) * line; }
+
+  static constexpr Index line = storage_alignment / static_cast<Index>(sizeof(T));
+  /// Blocks of keys are whole panels and whole tiles of rows.
+  static constexpr Index key_step = std::lcm(Product::panel, Product::tile_rows);
+  static constexpr Index most_keys = 192;
   static constexpr Index most_queries = 96;
-  static constexpr Index most_keys = 66;
-  /// Blocks of queries are whole panels and whole tiles of rows.
-  static constexpr Index query_step = std::lcm(Product::panel, Product::tile_rows);
-  /// Room for a block of queries, a tile of keys, and the scores between them.
+  static constexpr Index longest_step = row_step(Attention<T>::max_d_head);
+  /// Room for a block of keys, its transpose, a block of queries, and the scores between the two.
+  static constexpr Index key_numbers = std::max(most_keys * row_step(64), key_step* longest_step);
+  static constexpr Index transposed_numbers = key_numbers + 2 * line * Attention<T>::max_d_head;
   static constexpr Index query_numbers =
-      std::max<Index>(most_queries * 64, Attention<T>::max_d_head* query_step);
-  static constexpr Index key_numbers = most_keys * 64;
-  static constexpr Index score_numbers = most_queries * most_keys;
-  static_assert(most_queries % query_step == 0 && most_keys % Product::tile_rows == 0);
-  static_assert(key_numbers >= Attention<T>::max_d_head * Product::tile_rows);
+      std::max(most_queries * row_step(64), Product::tile_rows* longest_step);
+  static constexpr Index longest_score_step = row_step(most_keys + Product::tile_rows);
+  static constexpr Index score_numbers = most_queries * longest_score_step;
+  static_assert(most_keys % key_step == 0 && most_queries % Product::tile_rows == 0);
 
   explicit AttentionBlocks(Index d_head)
       : width(round_up(d_head, Product::lanes)),
-        queries(std::min(most_queries, query_numbers / width / query_step * query_step)),
-        keys(std::min(most_keys, key_numbers / width / Product::tile_rows * Product::tile_rows)) {}
+        step(row_step(width)),
+        keys(std::min(most_keys, key_numbers / step / key_step * key_step)),
+        queries(std::min(most_queries, query_numbers / step / Product::tile_rows * Product::tile_rows)),
+        transposed_step(row_step(keys)),
+        score_step(row_step(keys + Product::tile_rows)) {}
 
-  static Index round_up(Index count, Index step) { return (count + step - 1) / step * step; }
-
-  Index width;    ///< d_head, padded to whole vectors.
-  Index queries;  ///< Queries of a block.
-  Index keys;     ///< Keys of a tile.
+  Index width;            ///< d_head, padded to whole vectors.
+  Index step;             ///< Between packed rows of `width` numbers.
+  Index keys;             ///< Keys of a block.
+  Index queries;          ///< Queries of a block.
+  Index transposed_step;  ///< Between the rows of transposed keys.
+  Index score_step;       ///< Between the scores of two queries; leaves room for a tile beyond the keys.
 };
 
-/// A block of queries and a tile of keys, and who sees whom. Queries and keys count from their block's start.
+/// A block of queries and a block of keys, and who sees whom. Queries and keys count from their block's
+/// start.
 struct AttentionMask {
   bool causal;
   Index first_query, queries;
@@ -156,13 +80,39 @@ struct HeadMatrix {
   T* row(Index token) const { return data + token * row_stride; }
 };
 
-/// Copies rows [first, first + count) of `from`, times `scale`, to `to` [padded_count, width], zero-padded.
+/// A qkv-shaped tensor (values or gradient) seen from one head of one sequence.
+template <class T>
+struct HeadTriple {
+  HeadMatrix<T> queries, keys, values;
+
+  HeadTriple(T* qkv, const AttentionSizes& sizes, Index batch, Index head) {
+    const Index d_model = sizes.d_model();
+    T* first = qkv + batch * sizes.tokens * 3 * d_model + head * sizes.d_head;
+    queries = {first, 3 * d_model, sizes.d_head};
+    keys = {first + d_model, 3 * d_model, sizes.d_head};
+    values = {first + 2 * d_model, 3 * d_model, sizes.d_head};
+  }
+};
+
+/// A [B, T, D] tensor seen from one head of one sequence.
+template <class T>
+HeadMatrix<T> head_matrix(T* x, const AttentionSizes& sizes, Index batch, Index head) {
+  return {x + batch * sizes.tokens * sizes.d_model() + head * sizes.d_head, sizes.d_model(), sizes.d_head};
+}
+
+template <Scalar T>
+T attention_scale(const AttentionSizes& sizes) {
+  return static_cast<T>(1 / std::sqrt(static_cast<double>(sizes.d_head)));
+}
+
+/// Copies rows [first, first + count) of `from`, times `scale`, to `to` [padded_count, width], zero-padded,
+/// with rows `step` apart.
 template <Scalar T>
 void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, T* to, Index padded_count,
-               Index width) {
+               Index width, Index step) {
   using S = Simd<T>;
   const Index whole = from.d_head / S::lanes * S::lanes;
-  for (Index r = 0; r < count; ++r, to += width) {
+  for (Index r = 0; r < count; ++r, to += step) {
     const T* row = from.row(first + r);
     const T* ahead = from.row(first + std::min(r + 6, count - 1));
     for (Index c = 0; c < whole; c += S::lanes) {
@@ -173,35 +123,78 @@ void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, T* t
     }
     for (Index c = whole; c < width; ++c) to[c] = c < from.d_head ? scale * row[c] : T{0};
   }
-  std::fill(to, to + (padded_count - count) * width, T{0});
+  for (Index r = count; r < padded_count; ++r, to += step) std::fill_n(to, width, T{0});
 }
 
-/// to [width, rows] = the transpose of from [rows, width]; both sizes are multiples of the vector length.
+/// to [width, count] = the transpose of rows [first, first + count) of `from`, with rows `step` apart; both
+/// sizes are zero-padded to whole vectors.
 template <Scalar T>
-void transpose_rows(const T* from, Index rows, Index width, T* to, Index to_row) {
+void pack_transposed(HeadMatrix<const T> from, Index first, Index count, T* to, Index width, Index step) {
   using S = Simd<T>;
-  for (Index r = 0; r < rows; r += S::lanes) {
+  alignas(storage_alignment) T strip[S::lanes * Attention<T>::max_d_head];
+  for (Index r = 0; r < count; r += S::lanes) {
+    pack_rows(from, first + r, std::min<Index>(S::lanes, count - r), T{1}, strip, S::lanes, width, width);
     for (Index c = 0; c < width; c += S::lanes) {
       typename S::Vector square[S::lanes];
-      for (int i = 0; i < S::lanes; ++i) S::load(square[i], from + (r + i) * width + c);
+      for (int i = 0; i < S::lanes; ++i) S::load(square[i], strip + i * width + c);
       S::transpose(square);
-      for (int i = 0; i < S::lanes; ++i) S::store(square[i], to + (c + i) * to_row + r);
+      for (int i = 0; i < S::lanes; ++i) S::store(square[i], to + (c + i) * step + r);
     }
   }
 }
 
-/// Rows [first, first + count) of `to` (+)= scale * from [count, width].
+/// Row `token` of `to` (+)= scale * from [d_head].
 template <Scalar T>
-void unpack_rows(const T* from, Index width, T scale, HeadMatrix<T> to, Index first, Index count,
-                 bool accumulate) {
-  for (Index r = 0; r < count; ++r) {
-    T* row = to.row(first + r);
-    if (accumulate) {
-      for (Index c = 0; c < to.d_head; ++c) row[c] += scale * from[r * width + c];
-    } else {
-      for (Index c = 0; c < to.d_head; ++c) row[c] = scale * from[r * width + c];
-    }
+void unpack_row(const T* from, T scale, HeadMatrix<T> to, Index token, bool accumulate) {
+  T* row = to.row(token);
+  if (accumulate) {
+    for (Index c = 0; c < to.d_head; ++c) row[c] += scale * from[c];
+  } else {
+    for (Index c = 0; c < to.d_head; ++c) row[c] = scale * from[c];
   }
+}
+
+/// scores [queries, keys] = rows [queries, d_head] * transposed [d_head, keys], as far as the mask reaches.
+template <Scalar T>
+void multiply_scores(const T* rows, const T* transposed, T* scores, const AttentionBlocks<T>& blocks,
+                     const AttentionMask& mask, Index d_head) {
+  using Product = AttentionProduct<T>;
+  const Index keys = mask.keys_of(mask.queries - 1);
+  for (Index key = 0; key < keys; key += Product::panel) {
+    const Index skipped = mask.first_query_of(key) / Product::tile_rows * Product::tile_rows;
+    const Product product{rows + skipped * blocks.step,
+                          blocks.step,
+                          1,
+                          transposed + key,
+                          blocks.transposed_step,
+                          scores + skipped * blocks.score_step + key,
+                          blocks.score_step};
+    product.run(mask.queries - skipped, std::min(Product::panel, keys - key), {}, [=](Index) {
+      return typename Product::Range{0, d_head};
+    });
+  }
+}
+
+/// out [queries, width] (+)= scores [queries, keys] * rows [keys, width], as far as the mask reaches.
+template <Scalar T>
+void multiply_by_keys(const T* scores, const T* rows, T* out, const AttentionBlocks<T>& blocks,
+                      const AttentionMask& mask, typename AttentionProduct<T>::Former former) {
+  using Product = AttentionProduct<T>;
+  const Product product{scores, blocks.score_step, 1, rows, blocks.step, out, blocks.step};
+  product.run(mask.queries, blocks.width, former, [&](Index query) {
+    return typename Product::Range{0, mask.keys_of(query + Product::tile_rows - 1)};
+  });
+}
+
+/// out [keys, width] (+)= scores^T [keys, queries] * rows [queries, width], as far as the mask reaches.
+template <Scalar T>
+void multiply_by_queries(const T* scores, const T* rows, T* out, const AttentionBlocks<T>& blocks,
+                         const AttentionMask& mask, bool accumulate) {
+  using Product = AttentionProduct<T>;
+  const Product product{scores, 1, blocks.score_step, rows, blocks.step, out, blocks.step};
+  product.run(mask.keys, blocks.width, {accumulate}, [&](Index key) {
+    return typename Product::Range{mask.first_query_of(key), mask.queries};
+  });
 }
 
 }  // namespace exfusion::kernels::detail

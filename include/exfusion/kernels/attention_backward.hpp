@@ -1,0 +1,108 @@
+#pragma once
+
+#include <exfusion/kernels/attention_blocks.hpp>
+#include <exfusion/kernels/simd_math.hpp>
+
+namespace exfusion::kernels::detail {
+
+/// What the gradient of one head of one sequence starts from.
+template <Scalar T>
+struct AttentionSaved {
+  HeadTriple<const T> head;
+  HeadMatrix<const T> dy;
+  const T* log_sum_exp;  ///< [T]
+  const T* delta;        ///< [T]: the product of each row of y with that of dy.
+};
+
+/// The gradients of blocks of keys and values, and what they add to those of the queries (arXiv 2307.08691,
+/// algorithm 2).
+template <Scalar T>
+class AttentionBackward {
+  using Product = AttentionProduct<T>;
+  using Blocks = AttentionBlocks<T>;
+  using S = Simd<T>;
+  using Vector = typename S::Vector;
+
+ public:
+  AttentionBackward(const AttentionSaved<T>& saved, const AttentionSizes& sizes)
+      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head) {}
+
+  /// Writes the rows of dkeys and dvalues from `first_key` on, as many as a block has, or adds to them if
+  /// `accumulate`. Writes the rows of dqueries that see one of these keys, or adds if `accumulate_queries`.
+  void run(Index first_key, HeadTriple<T> gradient, bool accumulate, HeadMatrix<T> dqueries,
+           bool accumulate_queries) {
+    const Index keys = std::min(blocks_.keys, sizes_.tokens - first_key);
+    load_keys(first_key, keys);
+    const Index first_query = sizes_.causal ? first_key / blocks_.queries * blocks_.queries : 0;
+    for (Index query = first_query; query < sizes_.tokens; query += blocks_.queries) {
+      const Index count = std::min(blocks_.queries, sizes_.tokens - query);
+      add_queries({sizes_.causal, query, count, first_key, keys}, query != first_query);
+      for (Index q = std::max(query, sizes_.causal ? first_key : 0); q < query + count; ++q) {
+        unpack_row(dqueries_ + (q - query) * blocks_.step, attention_scale<T>(sizes_), dqueries, q,
+                   accumulate_queries);
+      }
+    }
+    for (Index key = 0; key < keys; ++key) {
+      unpack_row(dkeys_ + key * blocks_.step, T{1}, gradient.keys, first_key + key, accumulate);
+      unpack_row(dvalues_ + key * blocks_.step, T{1}, gradient.values, first_key + key, accumulate);
+    }
+  }
+
+ private:
+  void load_keys(Index first, Index count) {
+    pack_rows(saved_.head.keys, first, count, T{1}, keys_, count, blocks_.width, blocks_.step);
+    pack_transposed(saved_.head.keys, first, count, keys_t_, blocks_.width, blocks_.transposed_step);
+    pack_transposed(saved_.head.values, first, count, values_t_, blocks_.width, blocks_.transposed_step);
+  }
+
+  void add_queries(const AttentionMask& mask, bool accumulate) {
+    const Index padded = Blocks::round_up(mask.queries, Product::tile_rows);
+    pack_rows(saved_.head.queries, mask.first_query, mask.queries, attention_scale<T>(sizes_), queries_,
+              padded, blocks_.width, blocks_.step);
+    pack_rows(saved_.dy, mask.first_query, mask.queries, T{1}, dy_, padded, blocks_.width, blocks_.step);
+    multiply_scores(queries_, keys_t_, probabilities_, blocks_, mask, sizes_.d_head);
+    multiply_scores(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
+    for (Index q = 0; q < mask.queries; ++q) {
+      differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
+    }
+    multiply_by_queries(probabilities_, dy_, dvalues_, blocks_, mask, accumulate);
+    multiply_by_queries(dscores_, queries_, dkeys_, blocks_, mask, accumulate);
+    multiply_by_keys(dscores_, keys_, dqueries_, blocks_, mask, {});
+  }
+
+  // Scores of `keys` keys become probabilities p, their gradients dp become those of the scores: p (dp -
+  // delta). Zeros follow behind them.
+  void differentiate(Index row, Index keys, Index query) {
+    T* p_row = probabilities_ + row;
+    T* dp_row = dscores_ + row;
+    const T log_sum_exp = saved_.log_sum_exp[query], delta = saved_.delta[query];
+    for (Index key = 0; key < keys; key += Product::lanes) {
+      Vector p, dp;
+      S::load(p, p_row + key);
+      S::load(dp, dp_row + key);
+      p -= log_sum_exp;
+      p = p > T{0} ? Vector{} : p;  // above by rounding errors of huge scores
+      exp_below_zero<T>(p);
+      S::store(p, p_row + key);
+      S::store(p * (dp - delta), dp_row + key);
+    }
+    std::fill_n(p_row + keys, Product::tile_rows, T{0});
+    std::fill_n(dp_row + keys, Product::tile_rows, T{0});
+  }
+
+  const AttentionSaved<T>& saved_;
+  const AttentionSizes& sizes_;
+  Blocks blocks_;
+  alignas(storage_alignment) T keys_[Blocks::key_numbers];
+  alignas(storage_alignment) T keys_t_[Blocks::transposed_numbers];
+  alignas(storage_alignment) T values_t_[Blocks::transposed_numbers];
+  alignas(storage_alignment) T dkeys_[Blocks::key_numbers];
+  alignas(storage_alignment) T dvalues_[Blocks::key_numbers];
+  alignas(storage_alignment) T queries_[Blocks::query_numbers];
+  alignas(storage_alignment) T dy_[Blocks::query_numbers];
+  alignas(storage_alignment) T dqueries_[Blocks::query_numbers];
+  alignas(storage_alignment) T probabilities_[Blocks::score_numbers];
+  alignas(storage_alignment) T dscores_[Blocks::score_numbers];
+};
+
+}  // namespace exfusion::kernels::detail

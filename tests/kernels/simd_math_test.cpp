@@ -1,0 +1,49 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include <exfusion/kernels/simd_math.hpp>
+
+namespace exfusion::kernels {
+namespace {
+
+/// exp_below_zero of x in every lane; the lanes agree.
+template <class T>
+T exp_in_all_lanes(T x) {
+  typename Simd<T>::Vector vector = x - typename Simd<T>::Vector{};
+  exp_below_zero<T>(vector);
+  T lanes[Simd<T>::lanes];
+  Simd<T>::store(vector, lanes);
+  EXPECT_TRUE(std::isnan(lanes[0]) ||
+              std::all_of(lanes, lanes + Simd<T>::lanes, [&](T lane) { return lane == lanes[0]; }))
+      << x;
+  return lanes[0];
+}
+
+TEST(SimdMath, ExpBelowZeroIsAccurate) {
+  double worst = 0;
+  for (float x = 0; x >= -86; x -= 0.0007F) {
+    const double expected = std::exp(static_cast<double>(x));
+    const double error = std::abs(static_cast<double>(exp_in_all_lanes(x)) / expected - 1);
+    worst = std::max(worst, error / (2e-7 + 4e-8 * std::abs(static_cast<double>(x))));
+  }
+  EXPECT_LE(worst, 1);
+}
+
+TEST(SimdMath, ExpBelowZeroIsExactAtZeroAndAlmostNothingFarBelow) {
+  EXPECT_EQ(exp_in_all_lanes(0.0F), 1.0F);
+  for (float x : {-86.0F, -87.5F, -1e4F, -1e30F, -std::numeric_limits<float>::infinity()}) {
+    EXPECT_GT(exp_in_all_lanes(x), 0.0F) << x;
+    EXPECT_LE(exp_in_all_lanes(x), 4.6e-38F) << x;
+  }
+  EXPECT_TRUE(std::isnan(exp_in_all_lanes(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(SimdMath, ExpBelowZeroIsTheStandardLibrarysInDouble) {
+  for (double x : {0.0, -0.3, -17.0, -700.0, -1e4}) EXPECT_EQ(exp_in_all_lanes(x), std::exp(x));
+}
+
+}  // namespace
+}  // namespace exfusion::kernels
