@@ -6,7 +6,6 @@
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/attention_backward.hpp>
 #include <exfusion/kernels/attention_forward.hpp>
-#include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels {
@@ -26,11 +25,11 @@ struct AttentionParts {
   Index count = std::clamp<Index>((enough_attention_pieces + heads - 1) / std::max<Index>(heads, 1), 1,
                                   std::max<Index>((sizes.tokens + keys - 1) / keys, 1));
 
-  Index scratch_size() const { return heads * sizes.tokens * (1 + (count - 1) * sizes.d_head); }
-  T* delta(T* scratch, Index row) const { return scratch + row * sizes.tokens; }
+  Index scratch_size() const { return heads * sizes.tokens * (count + (count - 1) * sizes.d_head); }
+  T* delta(T* scratch, Index row, Index part) const { return scratch + (row * count + part) * sizes.tokens; }
   HeadMatrix<T> dqueries(T* scratch, Index row, Index part) const {
     const Index matrix = row * (count - 1) + part - 1;
-    return {scratch + heads * sizes.tokens + matrix * sizes.tokens * sizes.d_head, sizes.d_head,
+    return {scratch + heads * count * sizes.tokens + matrix * sizes.tokens * sizes.d_head, sizes.d_head,
             sizes.d_head};
   }
 
@@ -44,15 +43,6 @@ struct AttentionParts {
     }
   }
 };
-
-/// delta [T] = the product of each row of y [T, d_head] with that of dy.
-template <Scalar T>
-void attention_delta(HeadMatrix<const T> y, HeadMatrix<const T> dy, Index tokens, T* delta) {
-  for (Index q = 0; q < tokens; ++q) {
-    const T *y_row = y.row(q), *dy_row = dy.row(q);
-    delta[q] = sum<T>(y.d_head, [=](Index c) { return y_row[c] * dy_row[c]; });
-  }
-}
 
 }  // namespace detail
 
@@ -77,24 +67,18 @@ void Attention<T>::backward(const T* qkv, const T* y, const T* log_sum_exp, cons
                             GradientTarget<T> dqkv, const AttentionSizes& sizes) {
   const detail::AttentionParts<T> parts{sizes};
   T* room = scratch<T>(parts.scratch_size());
-  parallel_for(parts.heads, 1, [&](Index row, Index) {
-    const Index batch = row / sizes.heads, head = row % sizes.heads;
-    detail::attention_delta(detail::head_matrix(y, sizes, batch, head),
-                            detail::head_matrix(dy, sizes, batch, head), sizes.tokens,
-                            parts.delta(room, row));
-  });
   parallel_for(parts.heads * parts.count, 1, [&](Index item, Index) {
     const Index row = item / parts.count, part = item % parts.count;
     const Index batch = row / sizes.heads, head = row % sizes.heads;
     const detail::AttentionSaved<T> saved{{qkv, sizes, batch, head},
+                                          detail::head_matrix(y, sizes, batch, head),
                                           detail::head_matrix(dy, sizes, batch, head),
-                                          log_sum_exp + row * sizes.tokens,
-                                          parts.delta(room, row)};
+                                          log_sum_exp + row * sizes.tokens};
     detail::HeadTriple<T> gradient{dqkv.data, sizes, batch, head};
-    detail::AttentionBackward<T> backward(saved, sizes);
+    detail::AttentionBackward<T> backward(saved, sizes, parts.delta(room, row, part));
     for (Index key = part * parts.keys; key < sizes.tokens; key += parts.count * parts.keys) {
       const bool first = key == part * parts.keys;
-      backward.run(key, gradient, dqkv.accumulate,
+      backward.run(key, first, gradient, dqkv.accumulate,
                    part == 0 ? gradient.queries : parts.dqueries(room, row, part),
                    !first || (part == 0 && dqkv.accumulate));
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exfusion/kernels/attention_blocks.hpp>
+#include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/simd_math.hpp>
 
 namespace exfusion::kernels::detail {
@@ -9,9 +10,8 @@ namespace exfusion::kernels::detail {
 template <Scalar T>
 struct AttentionSaved {
   HeadTriple<const T> head;
-  HeadMatrix<const T> dy;
+  HeadMatrix<const T> y, dy;
   const T* log_sum_exp;  ///< [T]
-  const T* delta;        ///< [T]: the product of each row of y with that of dy.
 };
 
 /// The gradients of blocks of keys and values, and what they add to those of the queries (arXiv 2307.08691,
@@ -24,28 +24,28 @@ class AttentionBackward {
   using Vector = typename S::Vector;
 
  public:
-  AttentionBackward(const AttentionSaved<T>& saved, const AttentionSizes& sizes)
-      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head) {}
+  /// `delta` [T] is room for the product of each row of y with that of dy.
+  AttentionBackward(const AttentionSaved<T>& saved, const AttentionSizes& sizes, T* delta)
+      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head), delta_(delta) {}
 
   /// Writes the rows of dkeys and dvalues from `first_key` on, as many as a block has, or adds to them if
   /// `accumulate`. Writes the rows of dqueries that see one of these keys, or adds if `accumulate_queries`.
-  void run(Index first_key, HeadTriple<T> gradient, bool accumulate, HeadMatrix<T> dqueries,
+  /// The `first` call on an object must be the one with the most queries.
+  void run(Index first_key, bool first, HeadTriple<T> gradient, bool accumulate, HeadMatrix<T> dqueries,
            bool accumulate_queries) {
     const Index keys = std::min(blocks_.keys, sizes_.tokens - first_key);
     load_keys(first_key, keys);
     const Index first_query = sizes_.causal ? first_key / blocks_.queries * blocks_.queries : 0;
     for (Index query = first_query; query < sizes_.tokens; query += blocks_.queries) {
       const Index count = std::min(blocks_.queries, sizes_.tokens - query);
-      add_queries({sizes_.causal, query, count, first_key, keys}, query != first_query);
+      load_queries(query, count, first);
+      add_queries({sizes_.causal, query, count, first_key, keys}, query != first_query, dqueries);
       for (Index q = std::max(query, sizes_.causal ? first_key : 0); q < query + count; ++q) {
         unpack_row(dqueries_ + (q - query) * blocks_.step, attention_scale<T>(sizes_), dqueries, q,
                    accumulate_queries);
       }
     }
-    for (Index key = 0; key < keys; ++key) {
-      unpack_row(dkeys_ + key * blocks_.step, T{1}, gradient.keys, first_key + key, accumulate);
-      unpack_row(dvalues_ + key * blocks_.step, T{1}, gradient.values, first_key + key, accumulate);
-    }
+    store_keys(first_key, keys, gradient, accumulate);
   }
 
  private:
@@ -55,14 +55,33 @@ class AttentionBackward {
     pack_transposed(saved_.head.values, first, count, values_t_, blocks_.width, blocks_.transposed_step);
   }
 
-  void add_queries(const AttentionMask& mask, bool accumulate) {
-    const Index padded = Blocks::round_up(mask.queries, Product::tile_rows);
-    pack_rows(saved_.head.queries, mask.first_query, mask.queries, attention_scale<T>(sizes_), queries_,
-              padded, blocks_.width, blocks_.step);
-    pack_rows(saved_.dy, mask.first_query, mask.queries, T{1}, dy_, padded, blocks_.width, blocks_.step);
+  void load_queries(Index first, Index count, bool with_delta) {
+    const Index padded = Blocks::round_up(count, Product::tile_rows);
+    pack_rows(saved_.head.queries, first, count, attention_scale<T>(sizes_), queries_, padded, blocks_.width,
+              blocks_.step);
+    pack_rows(saved_.dy, first, count, T{1}, dy_, padded, blocks_.width, blocks_.step);
+    for (Index q = 0; q < count && with_delta; ++q) {
+      prefetch_row(saved_.y, first + std::min(q + rows_ahead, count - 1));
+      const T *y = saved_.y.row(first + q), *dy = dy_ + q * blocks_.step;
+      delta_[first + q] = sum<T>(sizes_.d_head, [=](Index c) { return y[c] * dy[c]; });
+    }
+  }
+
+  void store_keys(Index first, Index count, HeadTriple<T> gradient, bool accumulate) const {
+    for (Index key = 0; key < count; ++key) {
+      prefetch_row(gradient.keys, first + std::min(key + rows_ahead, count - 1));
+      prefetch_row(gradient.values, first + std::min(key + rows_ahead, count - 1));
+      unpack_row(dkeys_ + key * blocks_.step, T{1}, gradient.keys, first + key, accumulate);
+      unpack_row(dvalues_ + key * blocks_.step, T{1}, gradient.values, first + key, accumulate);
+    }
+  }
+
+  void add_queries(const AttentionMask& mask, bool accumulate, HeadMatrix<T> dqueries) {
     multiply_scores(queries_, keys_t_, probabilities_, blocks_, mask, sizes_.d_head);
     multiply_scores(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
     for (Index q = 0; q < mask.queries; ++q) {
+      prefetch_row(dqueries, mask.first_query + q);
+      prefetch_next(mask.first_query + q + blocks_.queries);
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
     multiply_by_queries(probabilities_, dy_, dvalues_, blocks_, mask, accumulate);
@@ -70,12 +89,18 @@ class AttentionBackward {
     multiply_by_keys(dscores_, keys_, dqueries_, blocks_, mask, {});
   }
 
+  void prefetch_next(Index query) const {
+    if (query >= sizes_.tokens) return;
+    prefetch_row(saved_.head.queries, query);
+    prefetch_row(saved_.dy, query);
+  }
+
   // Scores of `keys` keys become probabilities p, their gradients dp become those of the scores: p (dp -
   // delta). Zeros follow behind them.
   void differentiate(Index row, Index keys, Index query) {
     T* p_row = probabilities_ + row;
     T* dp_row = dscores_ + row;
-    const T log_sum_exp = saved_.log_sum_exp[query], delta = saved_.delta[query];
+    const T log_sum_exp = saved_.log_sum_exp[query], delta = delta_[query];
     for (Index key = 0; key < keys; key += Product::lanes) {
       Vector p, dp;
       S::load(p, p_row + key);
@@ -93,6 +118,7 @@ class AttentionBackward {
   const AttentionSaved<T>& saved_;
   const AttentionSizes& sizes_;
   Blocks blocks_;
+  T* delta_;
   alignas(storage_alignment) T keys_[Blocks::key_numbers];
   alignas(storage_alignment) T keys_t_[Blocks::transposed_numbers];
   alignas(storage_alignment) T values_t_[Blocks::transposed_numbers];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <type_traits>
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/attention.hpp>
@@ -105,6 +106,17 @@ T attention_scale(const AttentionSizes& sizes) {
   return static_cast<T>(1 / std::sqrt(static_cast<double>(sizes.d_head)));
 }
 
+/// Asks for a row that is soon needed, to be written to if T is not const. Rows lie far apart, where the CPU
+/// does not guess them.
+template <class T>
+void prefetch_row(HeadMatrix<T> matrix, Index token) {
+  constexpr Index line = storage_alignment / static_cast<Index>(sizeof(T));
+  const T* row = matrix.row(token);
+  for (Index c = 0; c < matrix.d_head; c += line) __builtin_prefetch(row + c, std::is_const_v<T> ? 0 : 1);
+}
+
+inline constexpr Index rows_ahead = 8;  ///< How far ahead of a copy rows are asked for.
+
 /// Copies rows [first, first + count) of `from`, times `scale`, to `to` [padded_count, width], zero-padded,
 /// with rows `step` apart.
 template <Scalar T>
@@ -114,9 +126,8 @@ void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, T* t
   const Index whole = from.d_head / S::lanes * S::lanes;
   for (Index r = 0; r < count; ++r, to += step) {
     const T* row = from.row(first + r);
-    const T* ahead = from.row(first + std::min(r + 6, count - 1));
+    prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
     for (Index c = 0; c < whole; c += S::lanes) {
-      __builtin_prefetch(ahead + c);
       typename S::Vector numbers;
       S::load(numbers, row + c);
       S::store(scale * numbers, to + c);

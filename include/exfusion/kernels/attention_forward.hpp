@@ -36,7 +36,7 @@ class AttentionForward {
     std::fill_n(sums_, queries_ * S::lanes, T{0});
     const Index last_key = sizes_.causal ? first_query_ + queries_ : sizes_.tokens;
     for (Index key = 0; key < last_key; key += blocks_.keys) {
-      add_keys(key, std::min(blocks_.keys, last_key - key));
+      add_keys(key, std::min(blocks_.keys, last_key - key), y);
     }
     for (Index q = 0; q < queries_; ++q) {
       const T sum = std::accumulate(sums_ + q * S::lanes, sums_ + (q + 1) * S::lanes, T{0});
@@ -46,7 +46,7 @@ class AttentionForward {
   }
 
  private:
-  void add_keys(Index first_key, Index keys) {
+  void add_keys(Index first_key, Index keys, HeadMatrix<T> y) {
     pack_transposed(head_.keys, first_key, keys, keys_t_, blocks_.width, blocks_.transposed_step);
     pack_rows(head_.values, first_key, keys, T{1}, values_, keys, blocks_.width, blocks_.step);
     for (Index query = 0; query < queries_; query += at_a_time) {
@@ -55,7 +55,10 @@ class AttentionForward {
       if (mask.keys_of(count - 1) == 0) continue;
       multiply_scores(packed_queries_ + query * blocks_.step, keys_t_, scores_, blocks_, mask, sizes_.d_head);
       for (Index q = 0; q < count; q += S::lanes) raise_maxima(mask, q, query + q);
-      for (Index q = 0; q < count; ++q) exponentiate(mask, q, query + q);
+      for (Index q = 0; q < count; ++q) {
+        prefetch_row(y, first_query_ + query + q);
+        exponentiate(mask, q, query + q);
+      }
       multiply_by_keys(scores_, values_, out_ + query * blocks_.step, blocks_, mask,
                        {first_key != 0, keep_ + query});
     }
