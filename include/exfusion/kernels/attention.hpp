@@ -29,7 +29,9 @@ struct Attention {
   /// logarithm of each row's sum of exponentials. Parallel over blocks of queries.
   static void forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSizes& sizes);
 
-  /// dqkv [B, T, 3D] (+)= the gradient through y and log_sum_exp as `forward` left them. Parallel over heads.
+  /// dqkv [B, T, 3D] (+)= the gradient through y and log_sum_exp as `forward` left them. Parallel over heads,
+  /// and over parts of their keys where heads are few; the partial sums are kept in the thread's scratch
+  /// memory.
   static void backward(const T* qkv, const T* y, const T* log_sum_exp, const T* dy, GradientTarget<T> dqkv,
                        const AttentionSizes& sizes);
 };
