@@ -8,6 +8,10 @@ function(exfusion_own_build target)
   if(EXFUSION_NATIVE)
     target_compile_options(${target} PRIVATE -march=native)
   endif()
+  # Clang halves vectors of 512 bits on many AVX-512 CPUs unless told otherwise.
+  if(EXFUSION_NATIVE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    target_compile_options(${target} PRIVATE -mprefer-vector-width=512)
+  endif()
   if(EXFUSION_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-sanitize-recover=all
       -fno-omit-frame-pointer)

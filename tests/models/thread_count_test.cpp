@@ -19,7 +19,8 @@ namespace exfusion {
 namespace {
 
 /// The ways to train that are tried: `train` adds the tape and the generator.
-const std::vector<Context<float>> settings{{.training = true}};
+const std::vector<Context<float>> settings{{.training = true},
+                                           {.training = true, .precision = Precision::bf16}};
 
 // The smallest sizes at which every loop over activations or weights has more than one range to share out.
 constexpr GptConfig gpt_config{

@@ -1,12 +1,19 @@
 // Linear operations in bf16: the same as in full precision on rounded factors.
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
+#include <exfusion/models/gpt.hpp>
+#include <exfusion/models/upcycle.hpp>
 #include <exfusion/nn/linear.hpp>
 #include <exfusion/ops/linear.hpp>
 #include <exfusion/ops/linear_cross_entropy.hpp>
 #include <exfusion/ops/sparse_moe.hpp>
 #include <exfusion/optim/adamw.hpp>
+#include <exfusion/optim/sgd.hpp>
 
 #include "support/ops.hpp"
 
@@ -139,6 +146,54 @@ TEST(Precision, ARoundedWeightFollowsTheWeight) {
   const Linear<float> copy = layer;  // has a rounded copy of its own
   layer.weight.values()[0] += 8;
   EXPECT_NEAR(linear(Context<float>{.precision = bf16}, x, copy.weight).values()[0], output()[0] - 8, 0.1);
+}
+
+/// Whether every copy that has been made holds the weight's present numbers.
+bool is_rounded(const Tensor<float>& weight) {
+  const RoundedCopy& copy = *weight.rounded_copy();
+  if (!copy.is_made() || !copy.is_current) return false;
+  for (Index i = 0; i < weight.size(); ++i) {
+    if (copy.values[i] != Bfloat16::from(weight.data()[i])) return false;
+  }
+  return true;
+}
+
+// In the pass that changes them: the next forward pass has nothing to round.
+template <class Optimizer>
+void expect_rounded_by(Rng& rng) {
+  const Gpt<float> dense({.vocab_size = 7, .context = 5, .layers = 1, .heads = 1, .d_model = 17}, rng);
+  const auto model = upcycle(dense, {.experts = 3}, rng);
+  Optimizer optimizer(model, {.lr = 0.1});
+  const IntTensor tokens(Shape{2, 5});
+  std::ranges::fill(tokens.values(), 3);
+  Tape<float> tape;
+  for (int step = 0; step < 2; ++step) {
+    const Context<float> ctx{.tape = &tape, .training = true, .precision = bf16};
+    tape.backward(model.loss(ctx, tokens, tokens));
+    tape.clear();
+    optimizer.step();
+  }
+  const ParameterList<float>& list = optimizer.parameters();
+  for (const auto& parameter : list.parameters) {
+    const bool is_factor = parameter.name == "wte" || (parameter.tensor.shape().rank() == 2 &&
+                                                       parameter.name.find("attention") != std::string::npos);
+    if (is_factor) {
+      EXPECT_TRUE(is_rounded(parameter.tensor)) << parameter.name;
+    }
+  }
+  const ExpertSlab<float>& slab = list.slabs.at(0).slab;
+  ASSERT_TRUE(slab.is_fused());
+  for (std::size_t i = 0; i < slab.segments().size(); ++i) {
+    if (slab.segments()[i].shape.rank() == 2) {
+      EXPECT_TRUE(is_rounded(slab.fused(i))) << slab.segments()[i].name;
+    }
+  }
+}
+
+TEST(Precision, OptimizersRoundTheWeightsThatTheyChange) {
+  Rng rng(7);
+  expect_rounded_by<AdamW<float>>(rng);
+  expect_rounded_by<Sgd<float>>(rng);
 }
 
 TEST(Precision, Bf16GivesTheSameBitsForAnyNumberOfThreads) {

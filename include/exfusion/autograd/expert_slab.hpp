@@ -12,6 +12,7 @@
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/tensor.hpp>
 #include <exfusion/kernels/fuse.hpp>
+#include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/softmax.hpp>
 
 namespace exfusion {
@@ -135,6 +136,19 @@ class ExpertSlab {
   void set_fused(bool value) const {
     storage_->is_fused = value;
     for (RoundedCopy& copy : storage_->rounded) copy.is_current = false;
+  }
+
+  /// Rounds a part of W anew in the copies that have been asked for; then `set_rounded` says that all is.
+  void round_fused(const FusionSpan& part) const {
+    for (std::size_t i = 0; i < segments().size(); ++i) {
+      const Index begin = part.begin - segments()[i].offset;
+      if (begin < 0 || begin >= segments()[i].shape.size() || !storage_->rounded[i].is_made()) continue;
+      kernels::Round<T>::to_bfloat16_serial(fused() + part.begin, storage_->rounded[i].values.data() + begin,
+                                            part.size);
+    }
+  }
+  void set_rounded() const {
+    for (RoundedCopy& copy : storage_->rounded) copy.is_current = copy.is_made();
   }
 
   /// Says where the next pass's a will be found. Only speed depends on its being right: `fuse` compares.

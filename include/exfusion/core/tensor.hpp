@@ -58,6 +58,8 @@ struct Gradient {
 struct RoundedCopy {
   Buffer<Bfloat16> values;
   bool is_current = false;
+
+  bool is_made() const { return values.size() > 0; }
 };
 
 /// A cheap handle onto a row-major, contiguous, 64-byte-aligned array of rank 0 to 4 and onto its gradient.

@@ -10,6 +10,7 @@
 #include <exfusion/kernels/adamw.hpp>
 #include <exfusion/kernels/bf16_moments.hpp>
 #include <exfusion/kernels/fast_math.hpp>
+#include <exfusion/kernels/round.hpp>
 
 namespace exfusion::kernels {
 
@@ -32,9 +33,10 @@ T adamw_eps(const AdamWStep<T>& step, T a) {
 }  // namespace detail
 
 template <Scalar T>
-void AdamW<T>::update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<T>& step) {
+void AdamW<T>::update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<T>& step, Bfloat16* rounded) {
   parallel_for(size, 16384, [=, &step](Index begin, Index end) {
     update_expert(p + begin, g + begin, T{1}, m + begin, v + begin, end - begin, step);
+    if (rounded != nullptr) Round<T>::to_bfloat16_serial(p + begin, rounded + begin, end - begin);
   });
 }
 
@@ -58,15 +60,16 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Inde
   constexpr bool vectorised = std::same_as<T, float>;
   const AdamWStep<T> s = step;
   const T eps = detail::adamw_eps(s, a);
-  std::uint32_t index = 0;  // not i, whose conversion from 64 bits would cost as much as the step
-#pragma omp simd linear(index) if (vectorised)
-  for (Index i = 0; i < size; ++i) {
+  // An index of 64 bits would have to be converted for the noise, which would cost as much as the step.
+  const auto count = static_cast<std::int32_t>(size);
+#pragma omp simd if (vectorised)
+  for (std::int32_t i = 0; i < count; ++i) {
     const Bf16Moments old{moments[i]};
     T m{old.m()}, v{old.v()};
     p[i] = detail::adamw_step(s, eps, p[i], a * g[i], m, v);
-    moments[i] =
-        Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v), rounding_noise(seed, index)).bits;
-    ++index;
+    moments[i] = Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v),
+                                      rounding_noise(seed, static_cast<std::uint32_t>(i)))
+                     .bits;
   }
 }
 

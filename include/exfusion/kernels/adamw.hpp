@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 
 namespace exfusion::kernels {
@@ -21,14 +22,16 @@ struct AdamWStep {
 /// AdamW (Loshchilov and Hutter, arXiv 1711.05101): each pass streams parameter, gradient and moments once.
 template <Scalar T>
 struct AdamW {
-  /// One dense parameter p [size] with gradient g and moments m, v. Parallel.
-  static void update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<T>& step);
+  /// One dense parameter p [size] with gradient g and moments m, v. Parallel. `rounded` [size],
+  /// if not null, receives p rounded to bfloat16 while p is in the cache.
+  static void update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<T>& step,
+                     Bfloat16* rounded = nullptr);
 
   /// Part of one expert, whose gradient is a g and whose eps is |a| eps (docs/optimizers.md). Serial.
   static void update_expert(T* p, const T* g, T a, T* m, T* v, Index size, const AdamWStep<T>& step);
 
   /// The same with moments in bfloat16, `moments` being the bits of Bf16Moments. `seed`: of their rounding,
-  /// as `rounding_seed` gives it, plus the index of the first element.
+  /// as `rounding_seed` gives it, plus the index of the first element. `size` is below 2^31.
   static void update_expert(T* p, const T* g, T a, std::uint32_t* moments, Index size,
                             const AdamWStep<T>& step, std::uint32_t seed);
 

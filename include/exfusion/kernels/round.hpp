@@ -10,6 +10,8 @@ template <Scalar T>
 struct Round {
   /// y[i] = the bfloat16 nearest to x[i], for i < size.
   static void to_bfloat16(const T* x, Bfloat16* y, Index size);
+  /// The same on the calling thread alone, for parts of what a parallel loop has just written.
+  static void to_bfloat16_serial(const T* x, Bfloat16* y, Index size);
 };
 
 }  // namespace exfusion::kernels

@@ -4,15 +4,17 @@
 #include <array>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/sgd.hpp>
 
 namespace exfusion::kernels {
 
 template <Scalar T>
-void Sgd<T>::update(T* p, const T* g, T* buffer, Index size, const SgdStep<T>& step) {
+void Sgd<T>::update(T* p, const T* g, T* buffer, Index size, const SgdStep<T>& step, Bfloat16* rounded) {
   parallel_for(size, 16384, [=, &step](Index begin, Index end) {
     update_expert(p + begin, g + begin, T{1}, buffer == nullptr ? nullptr : buffer + begin, end - begin,
                   step);
+    if (rounded != nullptr) Round<T>::to_bfloat16_serial(p + begin, rounded + begin, end - begin);
   });
 }
 

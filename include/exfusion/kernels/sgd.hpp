@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 
 namespace exfusion::kernels {
@@ -18,7 +19,9 @@ struct SgdStep {
 template <Scalar T>
 struct Sgd {
   /// One dense parameter p [size] with gradient g; `buffer` is null without momentum. Parallel.
-  static void update(T* p, const T* g, T* buffer, Index size, const SgdStep<T>& step);
+  /// `rounded` [size], if not null, receives p rounded to bfloat16.
+  static void update(T* p, const T* g, T* buffer, Index size, const SgdStep<T>& step,
+                     Bfloat16* rounded = nullptr);
 
   /// Part of one expert, whose gradient is a g. Serial.
   static void update_expert(T* p, const T* g, T a, T* buffer, Index size, const SgdStep<T>& step);

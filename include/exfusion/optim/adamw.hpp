@@ -54,10 +54,10 @@ class AdamW : public OptimizerBase<T> {
   void step() {
     const std::size_t parameter_count = this->parameters().parameters.size();
     this->for_each_gradient(
-        [&](std::size_t i, const Tensor<T>& p) {
+        [&](std::size_t i, const Tensor<T>& p, Bfloat16* rounded) {
           const auto step = next_step(i, this->rates(i));
           kernels::AdamW<T>::update(p.data(), p.gradient()->data, moments_[i].m.data(), moments_[i].v.data(),
-                                    p.size(), step);
+                                    p.size(), step, rounded);
         },
         [&](std::size_t i, const ExpertSlab<T>& slab) {
           const auto step = next_step(parameter_count + i, this->slab_rates(i));

@@ -72,15 +72,18 @@ class OptimizerBase {
   const Rates& rates(std::size_t parameter) const { return rates_[parameter]; }
   const Rates& slab_rates(std::size_t slab) const { return slab_rates_[slab]; }
 
-  /// One step: `update(i, parameter)` for whatever has a gradient, which is then forgotten; the states move
-  /// on; then `update_slab(i, slab)`, so that the weights of the next pass are known where they can be.
+  /// One step: `update(i, parameter, rounded)` for whatever has a gradient, which is then forgotten;
+  /// `rounded`, if not null, wants the new values in bfloat16. Then the states move on; then `update_slab(i,
+  /// slab)`, so that the weights of the next pass are known where they can be.
   template <class Update, class UpdateSlab>
   void for_each_gradient(const Update& update, const UpdateSlab& update_slab) {
     for (std::size_t i = 0; i < list_.parameters.size(); ++i) {
       const Tensor<T>& parameter = list_.parameters[i].tensor;
       if (!parameter.gradient()->defined) continue;
-      update(i, parameter);
-      parameter.set_changed();
+      RoundedCopy* copy = parameter.rounded_copy();
+      const bool rounds = copy != nullptr && copy->is_made();
+      update(i, parameter, rounds ? copy->values.data() : nullptr);
+      if (rounds) copy->is_current = true;
       parameter.gradient()->clear();
     }
     for (const auto& state : list_.states) state.state->end_step();
@@ -93,7 +96,8 @@ class OptimizerBase {
   }
 
   /// Calls `update(part)`, which changes the experts there, for parts of all spans, in parallel. Where the
-  /// weights of the next pass are known, W is summed up on the way, while the rows are in the cache.
+  /// weights of the next pass are known, W is summed up (and rounded for who wants it in bfloat16) on the
+  /// way, while the rows are in the cache.
   template <class UpdatePart>
   static void update_experts(const ExpertSlab<T>& slab, const UpdatePart& update) {
     const FusionLayout layout = slab.layout();
@@ -107,10 +111,12 @@ class OptimizerBase {
           if (!fuse) return;
           kernels::Fuse<T>::forward_part(layout, part, slab.data(), slab.fused_weights().data(),
                                          slab.fused());
+          slab.round_fused(part);
         });
       }
     });
     slab.set_fused(fuse);
+    if (fuse) slab.set_rounded();
   }
 
  private:

@@ -51,9 +51,9 @@ class Sgd : public OptimizerBase<T> {
   /// experts ready for the next pass where its weights are known.
   void step() {
     this->for_each_gradient(
-        [&](std::size_t i, const Tensor<T>& p) {
+        [&](std::size_t i, const Tensor<T>& p, Bfloat16* rounded) {
           kernels::Sgd<T>::update(p.data(), p.gradient()->data, buffers_[i].data(), p.size(),
-                                  step_for(this->rates(i), 1));
+                                  step_for(this->rates(i), 1), rounded);
         },
         [&](std::size_t i, const ExpertSlab<T>& slab) { update_slab(i, slab); });
   }
