@@ -62,7 +62,9 @@ struct WidenedBfloat16 {
   }
   template <class Vector>
   [[gnu::always_inline]] static void load(Vector& vector, const Source* from) {
-    for (std::size_t i = 0; i < sizeof vector / sizeof(Packed); ++i) vector[i] = element(from + i, 0, true);
+    alignas(64) Packed widened[sizeof vector / sizeof(Packed)];
+    copy<sizeof vector / sizeof(Packed)>(from, 0, widened);
+    std::memcpy(&vector, widened, sizeof vector);
   }
   template <int Bytes>
   [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
