@@ -14,6 +14,7 @@ template <Scalar T>
 using EigenMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// `tensor` as a matrix [all leading axes, last axis]; shares the numbers, which must outlive the map.
+/// Whoever writes to a weight through it calls `Tensor::set_changed` afterwards.
 template <Scalar T>
 Eigen::Map<EigenMatrix<T>> as_eigen(const Tensor<T>& tensor) {
   return {tensor.data(), tensor.shape().rows(), tensor.shape().columns()};

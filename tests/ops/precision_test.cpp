@@ -13,6 +13,7 @@
 #include <exfusion/ops/linear_cross_entropy.hpp>
 #include <exfusion/ops/sparse_moe.hpp>
 #include <exfusion/optim/adamw.hpp>
+#include <exfusion/optim/ema.hpp>
 #include <exfusion/optim/sgd.hpp>
 
 #include "support/ops.hpp"
@@ -194,6 +195,21 @@ TEST(Precision, OptimizersRoundTheWeightsThatTheyChange) {
   Rng rng(7);
   expect_rounded_by<AdamW<float>>(rng);
   expect_rounded_by<Sgd<float>>(rng);
+}
+
+TEST(Precision, ARoundedWeightFollowsAveragesCopiedIntoTheModel) {
+  Rng rng(8);
+  Linear<float> layer(7, 3, 1.0, rng, false);
+  const Ema<float> average(layer);
+  const auto x = Tensor<float>::from({1, 7}, std::vector<float>(7, 1.0F));
+  const auto output = [&] {
+    return copy_of(linear(Context<float>{.precision = bf16}, x, layer.weight).values());
+  };
+  const auto before = output();
+  layer.weight.values()[0] += 4;
+  EXPECT_NE(output(), before);
+  average.copy_to(layer);
+  EXPECT_EQ(output(), before);
 }
 
 TEST(Precision, Bf16GivesTheSameBitsForAnyNumberOfThreads) {

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <exfusion/core/bfloat16.hpp>
 #include <exfusion/kernels/simd.hpp>
@@ -16,13 +18,26 @@
 
 namespace exfusion::kernels::detail {
 
-/// Numbers multiplied as they are.
+/// Elements of one number each.
 template <Scalar T>
-struct PlainNumbers {
+struct SingleNumbers {
   using Sum = T;
-  using Source = T;
   using Packed = T;
   static constexpr Index group = 1;
+
+  template <int Bytes>
+  [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
+                                                  const typename Simd<T, Bytes>::Vector& factor,
+                                                  const typename Simd<T, Bytes>::Vector& row) {
+    sum += factor * row;
+  }
+};
+
+/// Numbers multiplied as they are.
+template <Scalar T>
+struct PlainNumbers : SingleNumbers<T> {
+  using Source = T;
+  using Packed = T;
   static constexpr bool reads_in_place = true;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
@@ -36,21 +51,13 @@ struct PlainNumbers {
   [[gnu::always_inline]] static void load(Vector& vector, const Source* from) {
     std::memcpy(&vector, from, sizeof vector);
   }
-  template <int Bytes>
-  [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
-                                                  const typename Simd<T, Bytes>::Vector& factor,
-                                                  const typename Simd<T, Bytes>::Vector& row) {
-    sum += factor * row;
-  }
 };
 
 /// bfloat16 numbers, widened (which is exact) when they are packed: for CPUs that cannot multiply them.
 template <Scalar T>
-struct WidenedBfloat16 {
-  using Sum = T;
+struct WidenedBfloat16 : SingleNumbers<T> {
   using Source = Bfloat16;
   using Packed = T;
-  static constexpr Index group = 1;
   static constexpr bool reads_in_place = false;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) {
@@ -65,12 +72,6 @@ struct WidenedBfloat16 {
     alignas(64) Packed widened[sizeof vector / sizeof(Packed)];
     copy<sizeof vector / sizeof(Packed)>(from, 0, widened);
     std::memcpy(&vector, widened, sizeof vector);
-  }
-  template <int Bytes>
-  [[gnu::always_inline]] static void multiply_add(typename Simd<T, Bytes>::Vector& sum,
-                                                  const typename Simd<T, Bytes>::Vector& factor,
-                                                  const typename Simd<T, Bytes>::Vector& row) {
-    sum += factor * row;
   }
 };
 

@@ -12,7 +12,7 @@ namespace exfusion::kernels {
 template <Scalar T>
 [[gnu::always_inline]] inline void exp_below_zero(typename Simd<T>::Vector& x) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    typedef std::uint32_t Bits __attribute__((vector_size(simd_bytes)));
+    using Bits = typename Simd<std::uint32_t>::Vector;
     using Vector = typename Simd<T>::Vector;
     constexpr float log2e = 1.44269504088896341F, magic = 12582912.0F, lowest = -86.0F;
     const Vector bounded = x < lowest ? lowest - Vector{} : x;

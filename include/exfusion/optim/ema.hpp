@@ -120,6 +120,7 @@ class Ema {
     check_count(list.parameters.size());
     for (std::size_t i = 0; i < list.parameters.size(); ++i) {
       std::ranges::copy(averages_[i].values.span(), list.parameters[i].tensor.data());
+      list.parameters[i].tensor.set_changed();
     }
   }
 
