@@ -2,6 +2,11 @@
 function(exfusion_own_build target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow $<$<BOOL:${PROJECT_IS_TOP_LEVEL}>:-Werror>)
+  # g++ 12 takes its own AVX-512 intrinsics, as Eigen uses them, for reads of unset registers
+  # (https://gcc.gnu.org/PR105593).
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE -Wno-maybe-uninitialized)
+  endif()
   # errno and trapping of floating-point exceptions are not used; without them loops vectorise. NaN and
   # infinity keep their meaning.
   target_compile_options(${target} PRIVATE -fno-math-errno -fno-trapping-math)

@@ -25,23 +25,12 @@ struct GemmBlock {
   static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
 };
 
-/// Rows of A as the micro-kernel reads them: packed in panels of `GemmBlock::rows` rows, of which the
-/// elements of one column lie side by side; or in place, row r at `data + r * row_step` with its numbers side
-/// by side.
-template <class Element>
-struct GemmRows {
-  const Element* data;
-  Index row_step;    ///< In place only.
-  Index panel_step;  ///< From one panel to the next.
-};
-
 /// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]; `depth` counts packed
-/// elements. Row k of the packed B is at `b + k * columns`.
-template <class Numbers, int Bytes, bool packed_a>
+/// elements. Column k of the packed A is at `a + k * rows`, row k of the packed B at `b + k * columns`.
+template <class Numbers, int Bytes>
 struct GemmMicroKernel {
   using T = typename Numbers::Sum;
   using Packed = typename Numbers::Packed;
-  using Element = std::conditional_t<packed_a, Packed, typename Numbers::Source>;
   using Block = GemmBlock<T, Bytes>;
   using S = Simd<T, Bytes>;
   using Vector = typename S::Vector;
@@ -49,26 +38,26 @@ struct GemmMicroKernel {
   using Sums = Vector[Block::rows][Block::vectors];
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
-  static void run(Index depth, const Element* a, Index row_step, const Packed* b, MatrixView<T> c,
+  static void run(Index depth, const Packed* a, const Packed* b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
-      run_full(depth, a, row_step, b, c.data, c.row_stride, epilogue);
+      run_full(depth, a, b, c.data, c.row_stride, epilogue);
     } else {
-      run_part(depth, a, row_step, b, c, epilogue);
+      run_part(depth, a, b, c, epilogue);
     }
   }
 
  private:
-  static void run_full(Index depth, const Element* a, Index row_step, const Packed* b, T* c, Index row_stride,
+  static void run_full(Index depth, const Packed* a, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
     for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
     Sums sums = {};
-    accumulate(depth, a, row_step, b, sums);
+    accumulate(depth, a, b, sums);
     store(sums, c, row_stride, epilogue);
   }
 
   // At the right and lower edge of C: the same through a full block on the stack.
-  static void run_part(Index depth, const Element* a, Index row_step, const Packed* b, MatrixView<T> c,
+  static void run_part(Index depth, const Packed* a, const Packed* b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue) {
     alignas(64) std::array<T, Block::rows * Block::columns> block{};
     alignas(64) std::array<T, Block::columns> bias{};
@@ -78,14 +67,12 @@ struct GemmMicroKernel {
     }
     for (Index row = 0; row < c.rows && epilogue.accumulate; ++row)
       std::copy_n(c.data + row * c.row_stride, c.columns, block.data() + row * Block::columns);
-    run_full(depth, a, row_step, b, block.data(), Block::columns, epilogue);
+    run_full(depth, a, b, block.data(), Block::columns, epilogue);
     for (Index row = 0; row < c.rows; ++row)
       std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
   }
 
-  [[gnu::always_inline]] static void accumulate(Index depth, const Element* a, Index row_step,
-                                                const Packed* b, Sums& sums) {
-    const Index across = packed_a ? 1 : row_step, onward = packed_a ? Block::rows : Numbers::group;
+  [[gnu::always_inline]] static void accumulate(Index depth, const Packed* a, const Packed* b, Sums& sums) {
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
       PackedVector row_of_b[Block::vectors];
@@ -93,21 +80,15 @@ struct GemmMicroKernel {
       for (int v = 0; v < Block::vectors; ++v) Simd<Packed, Bytes>::load(row_of_b[v], b + v * S::lanes);
 #pragma GCC unroll 16
       for (int row = 0; row < Block::rows; ++row) {
-        PackedVector factor = load_packed(a + row * across) - PackedVector{};
+        PackedVector factor = a[row] - PackedVector{};
         keep_in_register(factor);
 #pragma GCC unroll 4
         for (int v = 0; v < Block::vectors; ++v)
           Numbers::template multiply_add<Bytes>(sums[row][v], factor, row_of_b[v]);
       }
-      a += onward;
+      a += Block::rows;
       b += Block::columns;
     }
-  }
-
-  [[gnu::always_inline]] static Packed load_packed(const Element* from) {
-    Packed element;
-    std::memcpy(&element, from, sizeof element);
-    return element;
   }
 
   // Otherwise GCC loads the same element of A once for each product.

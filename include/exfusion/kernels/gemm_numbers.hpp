@@ -38,7 +38,6 @@ template <Scalar T>
 struct PlainNumbers : SingleNumbers<T> {
   using Source = T;
   using Packed = T;
-  static constexpr bool reads_in_place = true;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
   /// `count` elements that lie side by side.
@@ -58,7 +57,6 @@ template <Scalar T>
 struct WidenedBfloat16 : SingleNumbers<T> {
   using Source = Bfloat16;
   using Packed = T;
-  static constexpr bool reads_in_place = false;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) {
     return static_cast<T>(static_cast<float>(*from));
@@ -82,7 +80,6 @@ struct PairedBfloat16 {
   using Source = Bfloat16;
   using Packed = std::uint32_t;
   static constexpr Index group = 2;
-  static constexpr bool reads_in_place = true;
 
   /// The number at `from` and the one `step` further; 0 in its place where the matrix has ended.
   static Packed element(const Source* from, Index step, bool complete) {

@@ -44,7 +44,10 @@ struct OneDnnGemm {
                   const GemmEpilogue<float>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
     const OneThread one_thread;
-    if (b.rows > 0 || !epilogue.accumulate) {
+    if (b.rows == 0) {  // of which the library leaves C as it was
+      for (Index row = 0; row < c.rows && !epilogue.accumulate; ++row)
+        std::fill_n(c.data + row * c.row_stride, c.columns, 0.0F);
+    } else {
       dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, epilogue.scale, a.data, stride(a), b.data,
                  stride(b), epilogue.accumulate ? 1.0F : 0.0F, c.data, c.row_stride);
     }

@@ -60,16 +60,37 @@ struct GemmPack {
   static bool complete(Index k, Index size) { return (k + 1) * Numbers::group <= size; }
 
   static void a_by_rows(MatrixView<const Source> a, Index step, Packed* packed) {
+    const Index depth = depth_of(a.columns), full_depth = a.columns / Numbers::group / S::lanes * S::lanes;
     for (Index row = 0; row < a.rows; row += Block::rows, packed += step) {
       const Index rows = std::min<Index>(Block::rows, a.rows - row);
       const Source* from = a.data + row * a.row_stride;
-      for (Index k = 0; k < depth_of(a.columns); ++k, from += Numbers::group) {
+      Index k = 0;
+      for (; rows == Block::rows && k < full_depth; k += S::lanes)
+        transpose_panel<last_lanes>(from + k * Numbers::group, a.row_stride, packed + k * Block::rows);
+      for (; k < depth; ++k) {
         Packed* to = packed + k * Block::rows;
         for (Index r = 0; r < rows; ++r)
-          to[r] = Numbers::element(from + r * a.row_stride, 1, complete(k, a.columns));
+          to[r] = Numbers::element(from + r * a.row_stride + k * Numbers::group, 1, complete(k, a.columns));
         std::fill(to + rows, to + Block::rows, Packed{0});
       }
     }
+  }
+
+  static constexpr int last_lanes = (Block::rows - 1) / S::lanes * S::lanes;
+
+  // `lanes` columns of a panel of A, its rows from `first` on and then those before. Whole vectors are
+  // stored; what is too much is overwritten by the rows before or by the next columns, or falls between
+  // panels.
+  template <int first>
+  [[gnu::always_inline]] static void transpose_panel(const Source* from, Index stride, Packed* to) {
+    constexpr int rows = std::min<int>(S::lanes, Block::rows - first);
+    Vector block[S::lanes] = {};
+#pragma GCC unroll 16
+    for (int row = 0; row < rows; ++row) Numbers::load(block[row], from + (first + row) * stride);
+    S::transpose(block);
+#pragma GCC unroll 16
+    for (int k = 0; k < S::lanes; ++k) S::store(block[k], to + k * Block::rows + first);
+    if constexpr (first > 0) transpose_panel<first - S::lanes>(from, stride, to);
   }
 
   static void a_by_columns(MatrixView<const Source> a, Index step, Packed* packed) {

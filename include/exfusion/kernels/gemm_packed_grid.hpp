@@ -46,8 +46,8 @@ class PackedGrid {
 
   PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
              const GemmEpilogue<T>& epilogue)
-      : a_(a), b_(b), c_(c), epilogue_(epilogue), packs_a_(!reads_in_place(a)) {
-    block_rows_ = packs_a_ ? even_part(c.rows, largest_block, Block::rows) : std::max<Index>(c.rows, 1);
+      : a_(a), b_(b), c_(c), epilogue_(epilogue) {
+    block_rows_ = even_part(c.rows, largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
     deep_ = std::max<Index>(count(b.rows, part_depth), 1);
@@ -56,12 +56,6 @@ class PackedGrid {
     const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
     tile_columns_ =
         even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
-  }
-
-  // Rows of A are read where they are, unless they lie so that they would compete for the same cache sets.
-  static bool reads_in_place(const MatrixView<const Source>& a) {
-    constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
-    return Tile::reads_in_place(a) && (a.row_stride % (2 * page) != 0 || a.rows <= Block::rows);
   }
 
   static Index count(Index size, Index part) { return (size + part - 1) / part; }
@@ -75,7 +69,7 @@ class PackedGrid {
   void run() {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
-    const Index room = b_size + (packs_a_ ? a_size : 0);
+    constexpr Index room = b_size + a_size;
     Packed* packed[2] = {scratch<Packed>(2 * room), nullptr};
     packed[1] = packed[0] + room;
     const Part first = part(0);
@@ -105,7 +99,7 @@ class PackedGrid {
   }
 
   Index pack_tasks(const Part& part) const {
-    return count(part.columns, pack_columns) + (packs_a_ ? count(part.rows, pack_rows) : 0);
+    return count(part.columns, pack_columns) + count(part.rows, pack_rows);
   }
 
   void pack(const Part& part, Packed* packed, Index task) const {
@@ -137,21 +131,14 @@ class PackedGrid {
     epilogue.accumulate |= part.k > 0;
     const bool is_last = part.k + part.depth >= b_.rows;
     epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
-    if (packs_a_) {
-      const Packed* a = packed + b_size + row / Block::rows * a_step;
-      Tile::template run_packed<true>({a, 0, a_step}, b, b_step, depth, c, epilogue);
-    } else {
-      const auto a = a_.block(part.row + row, part.k, rows, part.depth);
-      Tile::template run_packed<false>({a.data, a.row_stride, Block::rows * a.row_stride}, b, b_step, depth,
-                                       c, epilogue);
-    }
+    const Packed* a = packed + b_size + row / Block::rows * a_step;
+    Tile::run_packed(a, a_step, b, b_step, depth, c, epilogue);
   }
 
   MatrixView<const Source> a_;
   MatrixView<const Source> b_;
   MatrixView<T> c_;
   GemmEpilogue<T> epilogue_;
-  bool packs_a_;
   Index block_rows_, block_columns_;
   Index across_, deep_;
   Index tile_rows_, tile_columns_;
