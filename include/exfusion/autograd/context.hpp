@@ -61,6 +61,17 @@ struct Context {
     return round(x, tape == nullptr ? nullptr : &tape->arena());
   }
 
+  /// Gives back the memory of an operation's result whose numbers nobody reads again, no backward pass
+  /// either. Without a tape the last handle does so.
+  void release(const Tensor<T>& result) const {
+    if (tape != nullptr) tape->release(result);
+  }
+
+  /// The same if in the backward pass only a rounded copy is read: linear operations keep one in bf16.
+  void release_rounded(const Tensor<T>& result) const {
+    if (precision == Precision::bf16) release(result);
+  }
+
   /// Records the operation behind `output` if its gradient is wanted.
   template <TapeNode Node>
   void record(const Tensor<T>& output, Node node) const {

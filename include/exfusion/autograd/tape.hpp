@@ -46,6 +46,11 @@ class Tape {
     return Tensor<T>(arena_.allocate_array<T>(shape.size()), shape, gradient);
   }
 
+  /// Gives an activation's memory back for the activations to come. Its gradient stays.
+  void release(const Tensor<T>& activation) {
+    arena_.release(activation.data(), static_cast<std::size_t>(activation.size()) * sizeof(T));
+  }
+
   /// Appends the operation that made `output`. Its `backward` runs once `output`'s gradient is complete, and
   /// not at all when nothing depends on `output`.
   template <TapeNode Node>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/core/tensor.hpp>
 
@@ -18,6 +19,7 @@ struct Gelu {
   static void forward(const T* x, T* y, Index size, GeluForm form);
   /// dx[i] (+)= dy[i] * gelu'(x[i]).
   static void backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
+  static void backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
 };
 
 }  // namespace kernels

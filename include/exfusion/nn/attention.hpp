@@ -10,6 +10,8 @@ namespace exfusion {
 /// contiguous inside each of q, k and v; then projection = Linear [D, D].
 template <Scalar T>
 struct MultiHeadAttention {
+  static constexpr bool between_linears = true;
+
   Linear<T> qkv;
   Linear<T> projection;
   Index n_heads = 1;

@@ -14,6 +14,8 @@ namespace exfusion {
 /// network costs; the experts are summed once per optimizer step, or per pass where a depends on the input.
 template <Scalar T, FusionRule<T> Rule>
 struct ExFusionFFN {
+  static constexpr bool between_linears = requires { requires !Rule::saves_input; };
+
   ExpertSlab<T> experts;  ///< Segments named as FeedForward names its parameters.
   Rule rule;
   Activation activation = Activation::gelu_tanh;

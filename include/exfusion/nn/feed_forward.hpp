@@ -18,6 +18,13 @@ concept Ffn = Scalar<T> && Module<F> && requires(const F& ffn, const Context<T>&
   { ffn(ctx, x) } -> std::convertible_to<Tensor<T>>;
 };
 
+/// A network that promises, by `static constexpr bool between_linears = true`, that it begins and ends with
+/// linear operations: no backward pass reads its input but through them, or its result at all.
+template <class F>
+concept BetweenLinears = requires {
+  requires F::between_linears;
+};
+
 struct FeedForwardConfig {
   Index d_model = 0;
   Index d_ff = 0;
@@ -40,19 +47,24 @@ struct FeedForwardWeights {
 template <Scalar T>
 Tensor<T> feed_forward(const Context<T>& ctx, const Tensor<T>& x, const FeedForwardWeights<T>& weights,
                        Activation activation) {
-  Tensor<T> hidden = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
+  const Tensor<T> up = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
+  Tensor<T> hidden;
   if (activation == Activation::swiglu) {
-    hidden = ops::swiglu(ctx, ops::linear(ctx, x, weights.gate_weight, weights.gate_bias), hidden);
+    hidden = ops::swiglu(ctx, ops::linear(ctx, x, weights.gate_weight, weights.gate_bias), up);
   } else {
-    const bool exact = activation == Activation::gelu_erf;
-    hidden = ops::gelu(ctx, hidden, exact ? GeluForm::erf : GeluForm::tanh);
+    hidden = ops::gelu(ctx, up, activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
+    ctx.release_rounded(up);
   }
-  return ops::linear(ctx, hidden, weights.down_weight, weights.down_bias);
+  const Tensor<T> y = ops::linear(ctx, hidden, weights.down_weight, weights.down_bias);
+  ctx.release_rounded(hidden);
+  return y;
 }
 
 /// The dense feed-forward network of a Transformer block. Initially weights ~ N(0, std^2), biases 0.
 template <Scalar T>
 struct FeedForward {
+  static constexpr bool between_linears = true;
+
   Linear<T> gate;  ///< Only with SwiGLU; empty otherwise.
   Linear<T> up;
   Linear<T> down;

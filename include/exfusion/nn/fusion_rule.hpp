@@ -29,6 +29,8 @@ struct FusionSite {
 /// A rule may also have
 /// - `weights_sum_to_one()`: true when a is a softmax in each group, which makes its gradient more precise
 ///   (`FusionGradient::centred`);
+/// - `saves_input`: false as a promise that no backward pass of `training_weights` reads x, whose memory can
+///   then serve others in bf16;
 /// - `next_weights()`: a NextWeights<T>, where a is found before the next training pass. An optimizer then
 ///   writes W while it updates the experts, and that pass need not read them.
 template <class Rule, class T>

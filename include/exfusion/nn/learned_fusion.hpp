@@ -19,6 +19,7 @@ struct LearnedFusionOptions {
 template <Scalar T>
 struct LearnedFusion {
   static constexpr bool constant_weights = false;
+  static constexpr bool saves_input = false;
 
   LearnedFusionOptions options;
   Parameter<T> learned;  ///< Logits or weights [groups, E].

@@ -30,6 +30,7 @@ struct MemoryBankFusionOptions {
 template <Scalar T>
 struct MemoryBankFusion {
   static constexpr bool constant_weights = false;
+  static constexpr bool saves_input = false;
 
   MemoryBankFusionOptions options;
   Linear<T> router;

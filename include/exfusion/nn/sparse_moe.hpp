@@ -86,7 +86,9 @@ struct SparseMoE {
     if (ctx.training && ctx.tape != nullptr && balance != 0) {
       ctx.tape->add_loss(ops::balance_loss(ctx, p, routing, balance));
     }
-    const Tensor<T> rows = apply(ctx, ops::dispatch(ctx, tokens, routing), routing);
+    const Tensor<T> dispatched = ops::dispatch(ctx, tokens, routing);
+    const Tensor<T> rows = apply(ctx, dispatched, routing);
+    ctx.release_rounded(dispatched);
     return ops::combine(ctx, rows, routing).reshape(x.shape());
   }
 
@@ -121,14 +123,17 @@ struct SparseMoE {
   }
 
   Tensor<T> apply(const Context<T>& ctx, const Tensor<T>& x, const ops::Routing<T>& routing) const {
-    Tensor<T> hidden = ops::grouped_linear(ctx, x, up.weight, up.bias, routing);
+    const Tensor<T> raised = ops::grouped_linear(ctx, x, up.weight, up.bias, routing);
+    Tensor<T> hidden;
     if (has_gate()) {
-      hidden = ops::swiglu(ctx, ops::grouped_linear(ctx, x, gate.weight, gate.bias, routing), hidden);
+      hidden = ops::swiglu(ctx, ops::grouped_linear(ctx, x, gate.weight, gate.bias, routing), raised);
     } else {
-      const bool exact = activation == Activation::gelu_erf;
-      hidden = ops::gelu(ctx, hidden, exact ? GeluForm::erf : GeluForm::tanh);
+      hidden = ops::gelu(ctx, raised, activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
+      ctx.release_rounded(raised);
     }
-    return ops::grouped_linear(ctx, hidden, down.weight, down.bias, routing);
+    const Tensor<T> y = ops::grouped_linear(ctx, hidden, down.weight, down.bias, routing);
+    ctx.release_rounded(hidden);
+    return y;
   }
 };
 

@@ -18,6 +18,7 @@ struct StaticFusionOptions {
 template <Scalar T>
 struct StaticFusion {
   static constexpr bool constant_weights = true;
+  static constexpr bool saves_input = false;
 
   StaticFusionOptions options;
   Tensor<T> weights;  ///< a [1, E].

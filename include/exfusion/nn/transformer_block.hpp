@@ -48,12 +48,25 @@ struct TransformerBlock {
 
  private:
   Tensor<T> forward(const Context<T>& ctx, const Tensor<T>& x) const {
-    const Tensor<T> attended = ops::add(ctx, x, drop(ctx, attention(ctx, norm1(ctx, x))));
-    return ops::add(ctx, attended, drop(ctx, ffn(ctx, norm2(ctx, attended))));
+    const Tensor<T> attended = add(ctx, x, norm1(ctx, x), attention);
+    return add(ctx, attended, norm2(ctx, attended), ffn);
   }
 
-  Tensor<T> drop(const Context<T>& ctx, const Tensor<T>& x) const {
-    return ops::drop_path(ctx, ops::dropout(ctx, x, dropout), drop_path);
+  // x + drop(branch(normed)). What nothing reads again goes back to the arena at once.
+  template <class Branch>
+  Tensor<T> add(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& normed,
+                const Branch& branch) const {
+    const Tensor<T> result = branch(ctx, normed);
+    const Tensor<T> dropped = ops::dropout(ctx, result, dropout);
+    const Tensor<T> kept = ops::drop_path(ctx, dropped, drop_path);
+    const Tensor<T> y = ops::add(ctx, x, kept);
+    if (kept.data() != dropped.data()) ctx.release(kept);
+    if (dropped.data() != result.data()) ctx.release(dropped);
+    if constexpr (BetweenLinears<Branch>) {
+      ctx.release(result);
+      ctx.release_rounded(normed);
+    }
+    return y;
   }
 };
 

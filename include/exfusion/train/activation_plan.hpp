@@ -33,25 +33,24 @@ struct PassPlan {
   Precision precision = Precision::fp32;
 };
 
-/// The arena's blocks for float arrays of one pass, by arithmetic alone: what goes forward stays until the
-/// tape is cleared; a gradient's block is given back, and used again for an array of the same size only.
+/// The arena's blocks for float arrays of one pass, by arithmetic alone: a block that is given back is used
+/// again for an array of the same size only.
 class BlockCount {
  public:
-  /// Takes a block for so many numbers until the end.
-  void keep(double numbers) { keep_bytes(bytes_of(numbers)); }
-  void keep_bytes(double bytes) { kept_ += bytes; }
-  /// Takes a block for a gradient.
+  /// Takes a block for so many numbers, until it is closed or the tape is cleared.
   void open(double numbers) {
-    Uses& uses = gradients_[bytes_of(numbers)];
+    Uses& uses = blocks_[bytes_of(numbers)];
     uses.most = std::max(uses.most, ++uses.now);
   }
-  /// Gives a gradient's block back.
-  void close(double numbers) { --gradients_[bytes_of(numbers)].now; }
+  /// Gives one of the blocks for so many numbers back.
+  void close(double numbers) { --blocks_[bytes_of(numbers)].now; }
+  /// Counts memory of other arenas.
+  void add_bytes(double bytes) { others_ += bytes; }
 
   /// All distinct blocks.
   double bytes() const {
-    double sum = kept_;
-    for (const auto& [bytes, uses] : gradients_) sum += bytes * uses.most;
+    double sum = others_;
+    for (const auto& [bytes, uses] : blocks_) sum += bytes * uses.most;
     return sum;
   }
 
@@ -65,8 +64,8 @@ class BlockCount {
     return std::max(line, std::ceil(numbers * sizeof(float) / line) * line);
   }
 
-  double kept_ = 0;
-  std::map<double, Uses> gradients_;
+  double others_ = 0;
+  std::map<double, Uses> blocks_;
 };
 
 /// What the blocks of a model need for one pass: the operations of TransformerBlock, in its order.
@@ -85,31 +84,35 @@ struct BlockPlan {
 
   /// What a linear operation keeps of an input of so many numbers.
   void round(BlockCount& count, double input) const {
-    if (rounds) count.keep(input / 2);
+    if (rounds) count.open(input / 2);
+  }
+  /// Gives back what is read in its rounded form from now on.
+  void close_rounded(BlockCount& count, double numbers) const {
+    if (rounds) count.close(numbers);
   }
 
   /// Layer normalisation: y, mean, 1 / std, scratch.
   void normalise(BlockCount& count) const {
-    count.keep(width());
-    count.keep(rows);
-    count.keep(rows);
+    count.open(width());
+    count.open(rows);
+    count.open(rows);
     const auto scratch =
         kernels::LayerNorm<float>::scratch_size(static_cast<Index>(rows), static_cast<Index>(d_model));
-    count.keep(static_cast<double>(scratch));
+    count.open(static_cast<double>(scratch));
   }
 
   void forward(BlockCount& count, bool drop_path) const {
     normalise(count);
     round(count, width());
-    count.keep(3 * width());   // q, k, v
-    count.keep(width());       // attention
-    count.keep(rows * heads);  // its log-sum-exp
+    count.open(3 * width());   // q, k, v
+    count.open(width());       // attention
+    count.open(rows * heads);  // its log-sum-exp
     round(count, width());
-    count.keep(width());  // projection
-    forward_sum(count, drop_path);
+    count.open(width());  // projection
+    forward_sum(count, drop_path, true);
     normalise(count);
     ffn.kind == FfnKind::sparse ? forward_sparse(count) : forward_ffn(count);
-    forward_sum(count, drop_path);
+    forward_sum(count, drop_path, ffn.kind != FfnKind::sparse);
   }
 
   // At its beginning the residual stream's gradient is open, and a sum hands it on. So it is at the end,
@@ -139,9 +142,13 @@ struct BlockPlan {
     count.close(output);
   }
 
-  void forward_sum(BlockCount& count, bool drop_path) const {
+  // A branch `between_linears` gives back its result, and in bf16 the normalised input.
+  void forward_sum(BlockCount& count, bool drop_path, bool between_linears) const {
     const int drops = static_cast<int>(dropout) + static_cast<int>(drop_path);
-    for (int i = 0; i <= drops; ++i) count.keep(width());
+    for (int i = 0; i <= drops; ++i) count.open(width());
+    for (int i = 0; i < drops; ++i) count.close(width());
+    if (between_linears) count.close(width());
+    if (between_linears) close_rounded(count, width());
   }
   void backward_sum(BlockCount& count, bool drop_path, bool ends) const {
     count.open(width());
@@ -151,7 +158,9 @@ struct BlockPlan {
 
   void forward_hidden(BlockCount& count, double hidden, double input) const {
     for (int i = 0; i < (gated ? 2 : 1); ++i) round(count, input);
-    for (int i = 0; i < (gated ? 3 : 2); ++i) count.keep(hidden);
+    for (int i = 0; i < (gated ? 3 : 2); ++i) count.open(hidden);
+    if (!gated) round(count, hidden);
+    if (!gated) close_rounded(count, hidden);
     round(count, hidden);
   }
   void backward_hidden(BlockCount& count, double hidden, double input) const {
@@ -164,10 +173,11 @@ struct BlockPlan {
 
   void forward_ffn(BlockCount& count) const {
     forward_hidden(count, rows * d_ff, width());
-    count.keep(width());
+    count.open(width());
+    close_rounded(count, rows * d_ff);
     if (ffn.kind != FfnKind::fused || ffn.rule != RuleKind::memory_bank) return;
-    count.keep(d_model);
-    for (int i = 0; i < 3; ++i) count.keep(experts());
+    count.open(d_model);
+    for (int i = 0; i < 3; ++i) count.open(experts());
   }
   void backward_ffn(BlockCount& count) const {
     replace_linear(count, width(), rows * d_ff);
@@ -178,14 +188,16 @@ struct BlockPlan {
 
   void forward_sparse(BlockCount& count) const {
     const auto integers = kernels::TokenGroups::storage(static_cast<Index>(rows), ffn.k, ffn.experts);
-    for (int i = 0; i < 2; ++i) count.keep(rows * experts());  // logits and probabilities
-    count.keep(served());                                      // gates
-    count.keep(static_cast<double>(integers));
-    count.keep(experts());  // totals of the balance loss
-    count.keep(served() * d_model);
+    for (int i = 0; i < 2; ++i) count.open(rows * experts());  // logits and probabilities
+    count.open(served());                                      // gates
+    count.open(static_cast<double>(integers));
+    count.open(experts());  // totals of the balance loss
+    count.open(served() * d_model);
     forward_hidden(count, served() * d_ff, served() * d_model);
-    count.keep(served() * d_model);
-    count.keep(width());
+    count.open(served() * d_model);
+    close_rounded(count, served() * d_ff);
+    close_rounded(count, served() * d_model);
+    count.open(width());
   }
   void backward_sparse(BlockCount& count) const {
     count.open(served());
@@ -241,19 +253,19 @@ double nested_bytes(const BlockPlan& block, Index layers, const DropPath& drop_p
   return most;
 }
 
-/// Positions and their dropout, all blocks, and the last normalisation, forward and backward. Before and
-/// after, one gradient of the blocks' width is open.
+/// Positions and their dropout, all blocks, and the last normalisation, forward and backward. Afterwards one
+/// gradient of the blocks' width is open.
 template <class DropPath>
 void count_trunk(BlockCount& count, const BlockPlan& block, Index layers, bool recompute,
                  const DropPath& drop_path) {
-  for (int i = 0; i < (block.dropout ? 2 : 1); ++i) count.keep(block.width());
+  for (int i = 0; i < (block.dropout ? 2 : 1); ++i) count.open(block.width());
   for (Index layer = 0; layer < layers; ++layer) {
-    recompute ? count.keep(block.width()) : block.forward(count, drop_path(layer));
+    recompute ? count.open(block.width()) : block.forward(count, drop_path(layer));
   }
   block.normalise(count);
-  count.open(block.width());
+  for (int i = 0; i < 2; ++i) count.open(block.width());  // gradients of the normalisation's result and input
   count.close(block.width());
-  if (recompute) return count.keep_bytes(nested_bytes(block, layers, drop_path));
+  if (recompute) return count.add_bytes(nested_bytes(block, layers, drop_path));
   for (Index layer = layers - 1; layer >= 0; --layer) block.backward(count, drop_path(layer), false);
 }
 
@@ -270,15 +282,14 @@ inline double activation_bytes(const GptConfig& config, const FfnPlan& ffn, cons
   const double rows = static_cast<double>(pass.batch) * static_cast<double>(tokens);
   const BlockPlan block = detail::block_plan(config, ffn, pass, rows);
   BlockCount count;
-  count.keep(block.width());  // embedding
+  count.open(block.width());  // embedding
   const auto classes = static_cast<double>(config.vocab_size);
   const double logits =
       classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows);  // of one block of rows
-  count.keep(logits);
+  count.open(logits);
   block.round(count, logits);  // their gradient
   block.round(count, block.width());
-  count.keep(rows);  // log-sum-exp
-  count.open(block.width());
+  count.open(rows);  // log-sum-exp
   detail::count_trunk(count, block, config.layers, pass.recompute, [](Index) { return false; });
   return count.bytes();
 }
@@ -295,20 +306,19 @@ inline double activation_bytes(const VitConfig& config, const FfnPlan& ffn, cons
   BlockCount count;
   const double pixels =
       patches * static_cast<double>(config.channels * config.patch_size * config.patch_size);
-  count.keep(pixels);
+  count.open(pixels);
   block.round(count, pixels);
-  count.keep(patches * block.d_model);
+  count.open(patches * block.d_model);
   if (config.pooling == Pooling::cls) {
-    count.keep(block.width());
-    count.keep(pooled);
+    count.open(block.width());
+    count.open(pooled);
   }
-  for (double numbers : {pooled, logits, images}) count.keep(numbers);  // pooled, logits, log-sum-exp
+  for (double numbers : {pooled, logits, images}) count.open(numbers);  // pooled, logits, log-sum-exp
   block.round(count, pooled);
   for (double numbers : {logits, block.rounds ? logits / 2 : logits, pooled}) {
     count.open(numbers);
     count.close(numbers);
   }
-  count.open(block.width());
   detail::count_trunk(count, block, config.layers, pass.recompute,
                       [&](Index layer) { return config.drop_path_of(layer) > 0; });
   if (config.pooling == Pooling::cls) count.open(patches * block.d_model);
