@@ -3,18 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
-#include <memory>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
 
 #include <benchmark/benchmark.h>
 
+#include <exfusion/core/buffer.hpp>
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/simd.hpp>
 
@@ -111,15 +107,11 @@ struct Bandwidth {
   }
 };
 
-/// Streams an array larger than the caches, which afterwards hold nothing of anybody else's. Its pages are
-/// large where the system has them: small ones cost a tenth.
+/// Streams an array larger than the caches, which afterwards hold nothing of anybody else's.
 class MemoryProbe {
  public:
   MemoryProbe() {
-#ifdef __linux__
-    madvise(values_.get(), bytes, MADV_HUGEPAGE);
-#endif
-    parallel_for(vectors, grain, [values = values_.get()](Index begin, Index end) {
+    parallel_for(vectors, grain, [values = values_.data()](Index begin, Index end) {
       std::fill(values + begin, values + end, Vector{});
     });
   }
@@ -142,7 +134,7 @@ class MemoryProbe {
   // Eight sums: one would wait for itself, addition by addition, and hide the memory's speed. Compilers do
   // not split a sum in floating point on their own.
   void read() const {
-    parallel_for(vectors, grain, [values = values_.get()](Index begin, Index end) {
+    parallel_for(vectors, grain, [values = values_.data()](Index begin, Index end) {
       Vector sums[8] = {};
       for (Index i = begin; i < end; i += 8) {
 #pragma GCC unroll 8
@@ -156,16 +148,12 @@ class MemoryProbe {
   void update() {
     float factor = 1.0F;
     benchmark::DoNotOptimize(factor);
-    parallel_for(vectors, grain, [values = values_.get(), factor](Index begin, Index end) {
+    parallel_for(vectors, grain, [values = values_.data(), factor](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) values[i] = values[i] * factor;
     });
   }
 
-  struct Free {
-    void operator()(Vector* values) const { std::free(values); }
-  };
-  std::unique_ptr<Vector[], Free> values_{
-      static_cast<Vector*>(std::aligned_alloc(std::size_t{2} << 20, bytes))};
+  Buffer<Vector> values_{vectors};
 };
 
 }  // namespace exfusion::bench

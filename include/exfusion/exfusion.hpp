@@ -48,12 +48,14 @@
 #include <exfusion/ops/add_position.hpp>
 #include <exfusion/ops/attention.hpp>
 #include <exfusion/ops/check_ids.hpp>
+#include <exfusion/ops/check_linear.hpp>
 #include <exfusion/ops/cross_entropy.hpp>
 #include <exfusion/ops/drop_path.hpp>
 #include <exfusion/ops/dropout.hpp>
 #include <exfusion/ops/embedding.hpp>
 #include <exfusion/ops/fuse.hpp>
 #include <exfusion/ops/gelu.hpp>
+#include <exfusion/ops/gelu_feed_forward.hpp>
 #include <exfusion/ops/layer_norm.hpp>
 #include <exfusion/ops/linear.hpp>
 #include <exfusion/ops/linear_cross_entropy.hpp>

@@ -46,23 +46,14 @@ template <Scalar T>
 class RoundedGradient {
  public:
   RoundedGradient(const Gradient<T>& gradient, bool is_wanted)
-      : arena_(gradient.arena), size_(gradient.size) {
-    if (!is_wanted) return;
-    data_ = arena_->allocate_array<Bfloat16>(size_);
-    kernels::Round<T>::to_bfloat16(gradient.data, data_, size_);
-  }
-  RoundedGradient(const RoundedGradient&) = delete;
-  RoundedGradient& operator=(const RoundedGradient&) = delete;
-  ~RoundedGradient() {
-    if (data_ != nullptr) arena_->release(data_, static_cast<std::size_t>(size_) * sizeof(Bfloat16));
+      : values_(is_wanted ? gradient.arena : nullptr, is_wanted ? gradient.size : 0) {
+    if (is_wanted) kernels::Round<T>::to_bfloat16(gradient.data, values_.data(), gradient.size);
   }
 
-  const Bfloat16* data() const { return data_; }
+  const Bfloat16* data() const { return values_.data(); }
 
  private:
-  Arena* arena_;
-  Index size_;
-  Bfloat16* data_ = nullptr;
+  TemporaryArray<Bfloat16> values_;
 };
 
 }  // namespace exfusion

@@ -88,4 +88,33 @@ class Arena {
   std::unordered_map<std::size_t, std::vector<void*>> free_;
 };
 
+/// An uninitialised array that goes back to its arena with this object; without an arena it has memory of its
+/// own.
+template <class T>
+class TemporaryArray {
+ public:
+  /// No array when `count` is 0. Throws std::bad_alloc.
+  TemporaryArray(Arena* arena, Index count) : arena_(count == 0 ? nullptr : arena), count_(count) {
+    if (arena_ == nullptr) {
+      own_ = Buffer<T>(count);
+      data_ = own_.data();
+    } else {
+      data_ = arena->allocate_array<T>(count);
+    }
+  }
+  TemporaryArray(const TemporaryArray&) = delete;
+  TemporaryArray& operator=(const TemporaryArray&) = delete;
+  ~TemporaryArray() {
+    if (arena_ != nullptr) arena_->release(data_, static_cast<std::size_t>(count_) * sizeof(T));
+  }
+
+  T* data() const { return data_; }
+
+ private:
+  Arena* arena_ = nullptr;
+  Index count_ = 0;
+  T* data_ = nullptr;
+  Buffer<T> own_;
+};
+
 }  // namespace exfusion

@@ -20,6 +20,12 @@ template <Scalar T>
   return x > bound ? bound : x;
 }
 
+/// A function's value and derivative at one point.
+template <Scalar T>
+struct ValueAndSlope {
+  T value, slope;
+};
+
 /// GELU with Phi(x) = sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3), which equals (1 + tanh u) / 2.
 struct GeluTanh {
   template <Scalar T>
@@ -32,11 +38,15 @@ struct GeluTanh {
     return at_least<T>(x, -40) * phi(x);
   }
   template <Scalar T>
+  [[gnu::always_inline]] static ValueAndSlope<T> both(T x) {
+    const T least = at_least<T>(x, -40), z = at_most<T>(least, 40);
+    const T p = phi(z);
+    const T twice_du = static_cast<T>(1.5957691216057308) + static_cast<T>(0.2140644488178009) * z * z;
+    return {least * p, p + z * p * (1 - p) * twice_du};
+  }
+  template <Scalar T>
   [[gnu::always_inline]] static T slope(T x) {
-    x = at_most<T>(at_least<T>(x, -40), 40);
-    const T p = phi(x);
-    const T twice_du = static_cast<T>(1.5957691216057308) + static_cast<T>(0.2140644488178009) * x * x;
-    return p + x * p * (1 - p) * twice_du;
+    return both(x).slope;
   }
 };
 
@@ -65,11 +75,15 @@ struct GeluErf {
     return at_least<T>(x, -40) * normal_cdf(x, fast_exp(T(-0.5) * x * x));
   }
   template <Scalar T>
-  [[gnu::always_inline]] static T slope(T x) {
-    x = at_most<T>(at_least<T>(x, -40), 40);
+  [[gnu::always_inline]] static ValueAndSlope<T> both(T x) {
+    const T least = at_least<T>(x, -40), z = at_most<T>(least, 40);
     constexpr T inverse_sqrt_2pi = static_cast<T>(0.39894228040143267794);
-    const T e = fast_exp(T(-0.5) * x * x);
-    return normal_cdf(x, e) + x * inverse_sqrt_2pi * e;
+    const T e = fast_exp(T(-0.5) * z * z), p = normal_cdf(z, e);
+    return {least * p, p + z * inverse_sqrt_2pi * e};
+  }
+  template <Scalar T>
+  [[gnu::always_inline]] static T slope(T x) {
+    return both(x).slope;
   }
 };
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/activation.hpp>
 #include <exfusion/kernels/elementwise.hpp>
@@ -33,6 +35,21 @@ void gelu_backward(const X& x, const T* dy, GradientTarget<T> dx, Index size, Ge
   });
 }
 
+/// Calls `each(i, gelu)` for i < size, in parallel; `gelu` has the functions of the form.
+template <Scalar T, class Each>
+void for_each_gelu(Index size, GeluForm form, const Each& each) {
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, `each` may call the standard library
+  parallel_for(size, elementwise_grain, [&](Index begin, Index end) {
+    if (form == GeluForm::tanh) {
+#pragma omp simd if (vectorised)
+      for (Index i = begin; i < end; ++i) each(i, GeluTanh());
+    } else {
+#pragma omp simd if (vectorised)
+      for (Index i = begin; i < end; ++i) each(i, GeluErf());
+    }
+  });
+}
+
 }  // namespace detail
 
 template <Scalar T>
@@ -44,6 +61,35 @@ template <Scalar T>
 void Gelu<T>::backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
   detail::gelu_backward([=](Index i) { return static_cast<T>(static_cast<float>(x[i])); }, dy, dx, size,
                         form);
+}
+
+template <Scalar T>
+void Gelu<T>::forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form) {
+  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
+    rounded_x[i] = Bfloat16::from(static_cast<float>(x[i]));
+    y[i] = Bfloat16::from(static_cast<float>(gelu.value(static_cast<T>(static_cast<float>(rounded_x[i])))));
+  });
+}
+
+template <Scalar T>
+void Gelu<T>::backward_again(const T* x, T* gradient, T* y, Index size, GeluForm form) {
+  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
+    const auto [value, slope] = gelu.both(x[i]);
+    gradient[i] *= slope;
+    y[i] = value;
+  });
+}
+
+template <Scalar T>
+void Gelu<T>::backward_again(const Bfloat16* x, T* gradient, Bfloat16* rounded_gradient, Bfloat16* y,
+                             Index size, GeluForm form) {
+  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
+    const auto [value, slope] = gelu.both(static_cast<T>(static_cast<float>(x[i])));
+    const T dx = gradient[i] * slope;
+    gradient[i] = dx;
+    rounded_gradient[i] = Bfloat16::from(static_cast<float>(dx));
+    y[i] = Bfloat16::from(static_cast<float>(value));
+  });
 }
 
 }  // namespace exfusion::kernels

@@ -20,6 +20,14 @@ struct Gelu {
   /// dx[i] (+)= dy[i] * gelu'(x[i]).
   static void backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
   static void backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
+
+  /// The forward pass in bf16: x[i] rounded, and gelu of the rounded number, rounded.
+  static void forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form);
+  /// The backward pass, which also computes y[i] = gelu(x[i]) again: gradient[i] *= gelu'(x[i]).
+  static void backward_again(const T* x, T* gradient, T* y, Index size, GeluForm form);
+  /// The same in bf16, with the new gradient also in rounded form.
+  static void backward_again(const Bfloat16* x, T* gradient, Bfloat16* rounded_gradient, Bfloat16* y,
+                             Index size, GeluForm form);
 };
 
 }  // namespace kernels

@@ -3,7 +3,7 @@
 #include <concepts>
 
 #include <exfusion/nn/linear.hpp>
-#include <exfusion/ops/gelu.hpp>
+#include <exfusion/ops/gelu_feed_forward.hpp>
 #include <exfusion/ops/swiglu.hpp>
 
 namespace exfusion {
@@ -47,14 +47,14 @@ struct FeedForwardWeights {
 template <Scalar T>
 Tensor<T> feed_forward(const Context<T>& ctx, const Tensor<T>& x, const FeedForwardWeights<T>& weights,
                        Activation activation) {
-  const Tensor<T> up = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
-  Tensor<T> hidden;
-  if (activation == Activation::swiglu) {
-    hidden = ops::swiglu(ctx, ops::linear(ctx, x, weights.gate_weight, weights.gate_bias), up);
-  } else {
-    hidden = ops::gelu(ctx, up, activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
-    ctx.release_rounded(up);
+  if (activation != Activation::swiglu) {
+    return ops::gelu_feed_forward(ctx, x, weights.up_weight, weights.up_bias, weights.down_weight,
+                                  weights.down_bias,
+                                  activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
   }
+  const Tensor<T> up = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
+  const Tensor<T> gate = ops::linear(ctx, x, weights.gate_weight, weights.gate_bias);
+  const Tensor<T> hidden = ops::swiglu(ctx, gate, up);
   const Tensor<T> y = ops::linear(ctx, hidden, weights.down_weight, weights.down_bias);
   ctx.release_rounded(hidden);
   return y;

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include <exfusion/nn/feed_forward.hpp>
+#include <exfusion/ops/gelu.hpp>
 #include <exfusion/ops/softmax.hpp>
 #include <exfusion/ops/sparse_moe.hpp>
 

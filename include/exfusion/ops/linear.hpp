@@ -3,6 +3,7 @@
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/reduce.hpp>
+#include <exfusion/ops/check_linear.hpp>
 
 namespace exfusion::ops {
 
@@ -37,16 +38,8 @@ struct LinearNode {
 template <Scalar T>
 Tensor<T> linear(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& weight,
                  const Tensor<T>& bias = {}) {
-  if (weight.shape().rank() != 2) {
-    throw ShapeError("linear", "weight is ", weight.shape(), ": it must be [d_out, d_in]");
-  }
+  check_linear("linear", x.shape(), weight, bias);
   const Index d_out = weight.shape()[0], d_in = weight.shape()[1];
-  if (x.shape().rank() < 1 || x.shape()[-1] != d_in) {
-    throw ShapeError("linear", "x is ", x.shape(), ": its last axis must be d_in = ", d_in);
-  }
-  if (bias && bias.shape() != Shape{d_out}) {
-    throw ShapeError("linear", "bias is ", bias.shape(), ": it must be [d_out] = ", Shape{d_out});
-  }
   Tensor<T> y = ctx.output(x.shape().with_columns(d_out), x, weight, bias);
   const Index rows = x.shape().rows();
   const Rounded rounded_x = ctx.rounded(x), rounded_weight = ctx.rounded(weight);

@@ -105,7 +105,7 @@ struct LinearCrossEntropyNode {
 
 /// `cross_entropy(linear(x, weight), targets, options)` without ever holding all logits: x [..., D], weight
 /// [V, D], targets [...] to a scalar []. Rows are taken in blocks of at most `most_logits` logits (but one
-/// row at least), in float 32 MiB by default; one block's memory serves all of them, and then their gradient.
+/// row at least), in float 64 MiB by default; one block's memory serves all of them, and then their gradient.
 ///
 /// If all logits fit one block, the cost is that of the two operations, without a second array of their size.
 /// Otherwise the backward pass computes the logits of every block but the last again (as Wijmans et al.,
@@ -118,7 +118,7 @@ struct LinearCrossEntropyNode {
 template <Scalar T>
 Tensor<T> linear_cross_entropy(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& weight,
                                const IntTensor& targets, const CrossEntropyOptions& options = {},
-                               Index most_logits = Index{1} << 23) {
+                               Index most_logits = Index{1} << 24) {
   exfusion::detail::check_linear_cross_entropy(x, weight, targets, most_logits);
   const Index rows = targets.size(), classes = weight.shape()[0];
   const Index counted = exfusion::detail::counted_targets("linear_cross_entropy", targets, classes, options);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <string_view>
+#include <vector>
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/layer_norm.hpp>
@@ -86,6 +87,10 @@ struct BlockPlan {
   void round(BlockCount& count, double input) const {
     if (rounds) count.open(input / 2);
   }
+  /// Gives the copy back.
+  void close_copy(BlockCount& count, double numbers) const {
+    if (rounds) count.close(numbers / 2);
+  }
   /// Gives back what is read in its rounded form from now on.
   void close_rounded(BlockCount& count, double numbers) const {
     if (rounds) count.close(numbers);
@@ -136,9 +141,9 @@ struct BlockPlan {
   }
 
   void replace_linear(BlockCount& count, double output, double input) const {
-    if (rounds) count.open(output / 2);
+    round(count, output);
     count.open(input);
-    if (rounds) count.close(output / 2);
+    close_copy(count, output);
     count.close(output);
   }
 
@@ -172,16 +177,39 @@ struct BlockPlan {
   }
 
   void forward_ffn(BlockCount& count) const {
-    forward_hidden(count, rows * d_ff, width());
-    count.open(width());
-    close_rounded(count, rows * d_ff);
+    if (gated) {
+      forward_hidden(count, rows * d_ff, width());
+      count.open(width());
+      close_rounded(count, rows * d_ff);
+    } else {
+      count.open(width());
+      round(count, width());
+      count.open(rounds ? rows * d_ff / 2 : rows * d_ff);
+      for (double numbers : hidden_blocks(1)) count.open(numbers);
+      for (double numbers : hidden_blocks(1)) count.close(numbers);
+    }
     if (ffn.kind != FfnKind::fused || ffn.rule != RuleKind::memory_bank) return;
     count.open(d_model);
     for (int i = 0; i < 3; ++i) count.open(experts());
   }
   void backward_ffn(BlockCount& count) const {
-    replace_linear(count, width(), rows * d_ff);
-    backward_hidden(count, rows * d_ff, width());
+    if (gated) {
+      replace_linear(count, width(), rows * d_ff);
+      return backward_hidden(count, rows * d_ff, width());
+    }
+    round(count, width());
+    for (double numbers : hidden_blocks(2)) count.open(numbers);
+    replace(count, width(), width());
+    for (double numbers : hidden_blocks(2)) count.close(numbers);
+    close_copy(count, width());
+  }
+
+  // What `gelu_feed_forward` holds for one block of rows: results of a product, and factors of others.
+  std::vector<double> hidden_blocks(std::size_t factors) const {
+    const double numbers = static_cast<double>(ops::feed_forward_block(static_cast<Index>(rows))) * d_ff;
+    std::vector<double> blocks(rounds ? factors + 1 : factors, rounds ? numbers / 2 : numbers);
+    blocks.front() = numbers;
+    return blocks;
   }
 
   double served() const { return rows * static_cast<double>(ffn.k); }
@@ -285,7 +313,7 @@ inline double activation_bytes(const GptConfig& config, const FfnPlan& ffn, cons
   count.open(block.width());  // embedding
   const auto classes = static_cast<double>(config.vocab_size);
   const double logits =
-      classes * std::clamp(std::floor(0x1p23 / classes), 1.0, rows);  // of one block of rows
+      classes * std::clamp(std::floor(0x1p24 / classes), 1.0, rows);  // of one block of rows
   count.open(logits);
   block.round(count, logits);  // their gradient
   block.round(count, block.width());
