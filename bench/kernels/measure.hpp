@@ -34,7 +34,8 @@ namespace detail {
 
 /// Times `kernel` after one pass that warms up; calls `measure_peak` before each pass.
 template <class Kernel, class MeasurePeak>
-double median_seconds(benchmark::State& state, const Kernel& kernel, const MeasurePeak& measure_peak) {
+std::vector<double> seconds_of_passes(benchmark::State& state, const Kernel& kernel,
+                                      const MeasurePeak& measure_peak) {
   kernel();
   std::vector<double> times;
   for (auto _ : state) {
@@ -48,7 +49,7 @@ double median_seconds(benchmark::State& state, const Kernel& kernel, const Measu
     }
     state.SetIterationTime(median(times));
   }
-  return median(times);
+  return times;
 }
 
 }  // namespace detail
@@ -57,11 +58,12 @@ double median_seconds(benchmark::State& state, const Kernel& kernel, const Measu
 template <class Kernel>
 void measure_operations(benchmark::State& state, double operations, const Kernel& kernel,
                         double (*peak)() = fp32_peak) {
-  std::vector<double> peaks;
-  const double seconds = detail::median_seconds(state, kernel, [&] { peaks.push_back(peak()); });
-  state.counters["GFLOP/s"] = operations / seconds / 1e9;
-  state.counters["peak"] = median(peaks) / 1e9;
-  state.counters["percent"] = 100 * operations / seconds / median(peaks);
+  std::vector<double> least;
+  const auto seconds =
+      detail::seconds_of_passes(state, kernel, [&] { least.push_back(operations / peak()); });
+  state.counters["GFLOP/s"] = operations / median(seconds) / 1e9;
+  state.counters["peak"] = operations / median(least) / 1e9;
+  state.counters["percent"] = 100 * median_ratio(least, seconds);
 }
 
 /// Reports bytes per second, and the part of the time that the memory alone would take for them. Nothing of
@@ -69,20 +71,20 @@ void measure_operations(benchmark::State& state, double operations, const Kernel
 template <class Kernel>
 void measure_bytes(benchmark::State& state, const Traffic& traffic, const Kernel& kernel) {
   static MemoryProbe memory;
-  std::vector<double> reads, updates;
-  const double seconds = detail::median_seconds(state, kernel, [&] {
+  std::vector<double> reads, updates, least;
+  const auto seconds = detail::seconds_of_passes(state, kernel, [&] {
     const Bandwidth bandwidth = memory.measure();
     reads.push_back(bandwidth.read);
     updates.push_back(bandwidth.update);
+    least.push_back(bandwidth.seconds(traffic.read, traffic.written));
   });
-  const Bandwidth limit{median(reads), median(updates)};
-  state.counters["GB/s"] = (traffic.read + traffic.written) / seconds / 1e9;
-  state.counters["read"] = limit.read / 1e9;
-  state.counters["update"] = limit.update / 1e9;
-  state.counters["percent"] = 100 * limit.seconds(traffic.read, traffic.written) / seconds;
+  state.counters["GB/s"] = (traffic.read + traffic.written) / median(seconds) / 1e9;
+  state.counters["read"] = median(reads) / 1e9;
+  state.counters["update"] = median(updates) / 1e9;
+  state.counters["percent"] = 100 * median_ratio(least, seconds);
 }
 
-/// For BENCHMARK(...)->Apply: `median_seconds` counts the passes, and tells their time.
+/// For BENCHMARK(...)->Apply: `seconds_of_passes` counts the passes, and tells their time.
 inline void in_passes(benchmark::internal::Benchmark* bench) {
   bench->Iterations(1)->UseManualTime()->Unit(benchmark::kMillisecond);
 }

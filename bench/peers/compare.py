@@ -1,8 +1,8 @@
 """Runs bench_step, PyTorch and llm.c on the same models in turns, so that all meet the same neighbours and
 clock rates, each turn in a process of its own.
 
-Prints a table: the median of each program's steps over all rounds, how many times as long as ExFusion's dense
-step that is, and the most memory that the program held. PyTorch is any Python that has torch; --python2
+Prints a table: the median of each program's rounds, each the median of its steps; the median over the rounds of
+how many times as long as ExFusion's dense step that is; and the most memory that the program held. PyTorch is any Python that has torch; --python2
 takes a second one. --llmc takes a checkout of llm.c in which `make train_gpt2` and its download of the
 starter pack have run (train_gpt2, gpt2_124M.bin, gpt2_tokenizer.bin, and tinyshakespeare under dev/data): it
 trains GPT-2 124M on 4 x 64 tokens, the shape of gpt2 here.
@@ -15,6 +15,7 @@ import pathlib
 import re
 import statistics
 import subprocess
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 OURS = "ExFusion dense"
@@ -75,20 +76,34 @@ def programs(options, model, precision):
     return result
 
 
-def compare(options, model, precision):
-    turns = {}
-    chosen = programs(options, model, precision)
+def run_turns(options, chosen):
+    """Name to results, one a round. A program that fails is left out from then on."""
+    turns = {name: [] for name in chosen}
     for _ in range(options.rounds):
         for name, run in chosen.items():
-            turns.setdefault(name, []).append(run())
+            if name not in turns:
+                continue
+            try:
+                turns[name].append(run())
+            except subprocess.CalledProcessError as error:
+                print(f"{name} failed and is left out: {error.stderr.strip()[-500:]}", file=sys.stderr)
+                del turns[name]
+    if OURS not in turns:
+        raise SystemExit(f"{options.bench} failed")
+    return turns
+
+
+def compare(options, model, precision):
+    turns = run_turns(options, programs(options, model, precision))
+    medians = {name: [statistics.median(result["ms"]) for result in results] for name, results in turns.items()}
     rows = []
     for name, results in turns.items():
-        median = statistics.median(ms for result in results for ms in result["ms"])
-        reference = rows[0]["ms"] if rows else median
-        rows.append({"model": model, "precision": precision, "program": name, "ms": median,
-                     "ratio": median / reference, "peak_RSS_MB": max(r["peak_RSS_MB"] for r in results),
+        # Ratios within a round: clock rates differ more between rounds than within one.
+        ratio = statistics.median(ms / ours for ms, ours in zip(medians[name], medians[OURS]))
+        rows.append({"model": model, "precision": precision, "program": name, "ms": statistics.median(medians[name]),
+                     "ratio": ratio, "peak_RSS_MB": max(r["peak_RSS_MB"] for r in results),
                      "import_RSS_MB": results[0].get("import_RSS_MB")})
-        print(f"{model:6} {precision:5} {name:22} {median:9.1f} ms  {rows[-1]['ratio']:5.2f} x  "
+        print(f"{model:6} {precision:5} {name:22} {rows[-1]['ms']:9.1f} ms  {ratio:5.2f} x  "
               f"{rows[-1]['peak_RSS_MB']:7.0f} MB", flush=True)
     return rows
 

@@ -26,7 +26,7 @@ struct Options {
 };
 
 struct Times {
-  std::vector<double> subject, reference, peaks;
+  std::vector<double> subject, reference, least;  ///< Seconds; the least are those at the peak.
 };
 
 double seconds_of_step(Trainer& trainer) {
@@ -36,13 +36,13 @@ double seconds_of_step(Trainer& trainer) {
 }
 
 void report(benchmark::State& state, const StepCase& subject, const Times& times) {
-  const double seconds = median(times.subject), peak = median(times.peaks);
+  const double seconds = median(times.subject), least = median(times.least);
   state.counters["ms"] = 1e3 * seconds;
   state.counters["tokens"] = static_cast<double>(subject.tokens());
   state.counters["tokens/s"] = static_cast<double>(subject.tokens()) / seconds;
   state.counters["GFLOP"] = subject.flops() / 1e9;
-  state.counters["peak_GFLOP/s"] = peak / 1e9;
-  state.counters["MFU"] = 100 * subject.flops() / seconds / peak;
+  state.counters["peak_GFLOP/s"] = subject.flops() / least / 1e9;
+  state.counters["MFU"] = 100 * median_ratio(times.least, times.subject);
 }
 
 /// The peak memory is that of the process before the reference joins the subject.
@@ -57,7 +57,7 @@ void measure(benchmark::State& state, const StepCase& subject, const std::option
     if (reference) other->step();
     Times times;
     for (auto _ : state) {
-      times.peaks.push_back(subject.precision == "bf16" ? bf16_peak() : fp32_peak());
+      times.least.push_back(subject.flops() / (subject.precision == "bf16" ? bf16_peak() : fp32_peak()));
       if (reference) times.reference.push_back(seconds_of_step(*other));
       times.subject.push_back(seconds_of_step(*trainer));
       state.SetIterationTime(times.subject.back());
@@ -65,7 +65,7 @@ void measure(benchmark::State& state, const StepCase& subject, const std::option
     report(state, subject, times);
     if (!reference) return;
     state.counters["reference_ms"] = 1e3 * median(times.reference);
-    state.counters["ratio"] = median(times.subject) / median(times.reference);
+    state.counters["ratio"] = median_ratio(times.subject, times.reference);
     state.counters["FLOP_ratio"] = subject.flops() / reference->flops();
   } catch (const Error& error) {
     state.SkipWithError(error.what());

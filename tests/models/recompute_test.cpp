@@ -162,7 +162,7 @@ TEST(Recomputation, KeepsOneBlockAndTheInputsOfTheOthers) {
   };
   const double stream = 3 * 9 * 128 * sizeof(float);  // one block's input
   const double plain = bytes(9, false) - bytes(8, false), recomputed = bytes(9, true) - bytes(8, true);
-  EXPECT_GT(plain, 15 * stream);
+  EXPECT_GT(plain, 11 * stream);  // two sums, what was normalised twice, q, k, v, their answer, 4 D hidden
   EXPECT_GE(recomputed, stream);
   EXPECT_LT(recomputed, 1.1 * stream);
   EXPECT_LT(bytes(9, true), bytes(9, false) / 3);

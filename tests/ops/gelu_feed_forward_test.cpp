@@ -61,9 +61,9 @@ TEST(GeluFeedForward, GradientMatchesDifferencesForOddSizes) {
       for (Index d_ff : {1, 7}) {
         for (GeluForm form : {GeluForm::tanh, GeluForm::erf}) {
           const Network net(rows, d_model, d_ff, rng);
-          const auto result = testing::grad_check(
-              [&](const Context<double>& ctx) { return net.fused(ctx, form); },
-              {net.x, net.up, net.up_bias, net.down, net.down_bias});
+          const auto result =
+              testing::grad_check([&](const Context<double>& ctx) { return net.fused(ctx, form); },
+                                  {net.x, net.up, net.up_bias, net.down, net.down_bias});
           EXPECT_TRUE(result) << result;
         }
       }
@@ -78,7 +78,8 @@ TEST(GeluFeedForward, IsTheThreeOperationsBlockByBlock) {
       const Network net(rows, 3, 5, rng), same = net;
       const auto dy = random_values<double>(rows * 3, rng);
       const auto y = run_backward<double>([&](const auto& ctx) { return net.fused(ctx, form); }, dy);
-      const auto expected = run_backward<double>([&](const auto& ctx) { return same.composed(ctx, form); }, dy);
+      const auto expected =
+          run_backward<double>([&](const auto& ctx) { return same.composed(ctx, form); }, dy);
       expect_close(y.values(), expected.values(), 1e-12);
       const auto parameters = net.parameters(), others = same.parameters();
       for (std::size_t i = 0; i < parameters.size(); ++i)
@@ -136,7 +137,8 @@ TEST(GeluFeedForward, NamesTheShapesThatDoNotFit) {
   const Context<float> ctx;
   const auto zeros = [](Shape shape) { return Tensor<float>::zeros(shape); };
   const auto call = [&](Shape x, Shape up, Shape up_bias, Shape down, Shape down_bias) {
-    gelu_feed_forward(ctx, zeros(x), zeros(up), zeros(up_bias), zeros(down), zeros(down_bias), GeluForm::tanh);
+    gelu_feed_forward(ctx, zeros(x), zeros(up), zeros(up_bias), zeros(down), zeros(down_bias),
+                      GeluForm::tanh);
   };
   EXPECT_NO_THROW(call({2, 4}, {8, 4}, {8}, {4, 8}, {4}));
   EXPECT_THROW(call({2, 3}, {8, 4}, {8}, {4, 8}, {4}), ShapeError);

@@ -53,7 +53,8 @@ struct GeluFeedForwardNode {
       kernels::Gemm<T>::multiply(x_matrix().rows_from(begin, count), up().transposed(),
                                  kernels::dense_matrix(h, count, d_ff()), false, up_bias.data());
       if (rounds()) {
-        Bfloat16* rounded = rounded_hidden == nullptr ? rounded_before.data() : rounded_hidden + begin * d_ff();
+        Bfloat16* rounded =
+            rounded_hidden == nullptr ? rounded_before.data() : rounded_hidden + begin * d_ff();
         kernels::Gelu<T>::forward_rounded(h, rounded, rounded_after.data(), count * d_ff(), form);
       } else {
         kernels::Gelu<T>::forward(h, after.data(), count * d_ff(), form);
@@ -71,14 +72,16 @@ struct GeluFeedForwardNode {
     const Operand dy(y.grad().data(), rounded_dy.data(), rows(), d_model());
     const Index block = block_rows() * d_ff();
     const TemporaryArray<T> gradient(arena, block), again(arena, rounds() ? 0 : block);
-    const TemporaryArray<Bfloat16> rounded(arena, rounds() ? block : 0), rounded_again(arena, rounds() ? block : 0);
+    const TemporaryArray<Bfloat16> rounded(arena, rounds() ? block : 0),
+        rounded_again(arena, rounds() ? block : 0);
     if (down_bias.requires_grad())
       kernels::Reduce<T>::sum_rows(y.grad().data(), rows(), d_model(), T{1}, down_bias.open_gradient());
     const GradientTarget<T> dx = x.open_gradient(), up_bias_target = up_bias.open_gradient();
     const GradientTarget<T> up_target = up_weight.open_gradient(), down_target = down_weight.open_gradient();
     for_each_block([&](Index begin, Index count) {
       const Operand dy_block = dy.rows_from(begin, count);
-      kernels::Gemm<T>::multiply(dy_block, down(), kernels::dense_matrix(gradient.data(), count, d_ff()), false);
+      kernels::Gemm<T>::multiply(dy_block, down(), kernels::dense_matrix(gradient.data(), count, d_ff()),
+                                 false);
       if (rounds()) {
         kernels::Gelu<T>::backward_again(rounded_hidden + begin * d_ff(), gradient.data(), rounded.data(),
                                          rounded_again.data(), count * d_ff(), form);
@@ -114,8 +117,8 @@ struct GeluFeedForwardNode {
   }
 };
 
-/// y = gelu(x W_up^T + b_up) W_down^T + b_down: x [..., D], up_weight [F, D], up_bias [F], down_weight [D, F],
-/// down_bias [D] to y [..., D]; either bias may be none. The numbers are those of `linear`, `gelu` and
+/// y = gelu(x W_up^T + b_up) W_down^T + b_down: x [..., D], up_weight [F, D], up_bias [F], down_weight [D,
+/// F], down_bias [D] to y [..., D]; either bias may be none. The numbers are those of `linear`, `gelu` and
 /// `linear`, but in bf16 GELU's argument is rounded too. For the backward pass it keeps x and the argument,
 /// and computes GELU again. Throws ShapeError when the axes do not fit.
 template <Scalar T>
@@ -127,12 +130,20 @@ Tensor<T> gelu_feed_forward(const Context<T>& ctx, const Tensor<T>& x, const Ten
   const Shape hidden_shape = x.shape().with_columns(up_weight.shape()[0]);
   check_linear(operation, hidden_shape, down_weight, down_bias);
   if (down_weight.shape()[0] != x.shape()[-1]) {
-    throw ShapeError(operation, "down_weight is ", down_weight.shape(), ": it must be [D, F] with D = ",
-                     x.shape()[-1]);
+    throw ShapeError(operation, "down_weight is ", down_weight.shape(),
+                     ": it must be [D, F] with D = ", x.shape()[-1]);
   }
   const Tensor<T> y = ctx.output(x.shape(), x, up_weight, up_bias, down_weight, down_bias);
-  GeluFeedForwardNode<T> node{x, up_weight, up_bias, down_weight, down_bias, y, ctx.rounded(x),
-                              ctx.rounded(up_weight), ctx.rounded(down_weight), form};
+  GeluFeedForwardNode<T> node{x,
+                              up_weight,
+                              up_bias,
+                              down_weight,
+                              down_bias,
+                              y,
+                              ctx.rounded(x),
+                              ctx.rounded(up_weight),
+                              ctx.rounded(down_weight),
+                              form};
   Arena* arena = ctx.tape == nullptr ? nullptr : &ctx.tape->arena();
   if (y.requires_grad() && ctx.precision == Precision::fp32) node.hidden = ctx.saved(hidden_shape);
   if (y.requires_grad() && ctx.precision == Precision::bf16)
