@@ -78,11 +78,15 @@ def environment(results):
 
 
 def gemm(results):
-    """A table for operands of each precision."""
+    """A table for operands of each precision; of fp32 also of the library's own product beside oneDNN's."""
     forms = {"forward": "X W^T", "input_gradient": "dY W", "weight_gradient": "dY^T X"}
     headings = [name + ", %" for name in forms.values()]
     tables = []
-    for family, precision in (("gemm", "fp32"), ("gemm_bf16", "bf16")):
+    measured = {run["words"][0] for run in results.runs("kernels")}
+    families = [("gemm", "fp32"), ("gemm_bf16", "bf16")]
+    if "gemm_own" in measured:
+        families[:1] = [("gemm", "fp32 by oneDNN"), ("gemm_own", "fp32 by the own kernel")]
+    for family, precision in families:
         percents = {}
         for run in (run for run in results.runs("kernels") if run["words"][0] == family):
             percents.setdefault((run["tokens"], run["out"], run["in"]), {})[run["words"][1]] = run["percent"]

@@ -43,7 +43,7 @@ class MeanReporter : public benchmark::ConsoleReporter {
     double sum = 0;
     int count = 0;
   };
-  std::vector<Mean> means_ = {{"gemm/"}, {"gemm_bf16/"}, {"attention/both/"}};
+  std::vector<Mean> means_ = {{"gemm/"}, {"gemm_own/"}, {"gemm_bf16/"}, {"attention/both/"}};
 };
 
 /// Takes `--passes=N` off the command line. False when N is no positive number.

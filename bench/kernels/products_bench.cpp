@@ -8,6 +8,8 @@
 #include <exfusion/autograd/parameter.hpp>
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/gemm.hpp>
+#include <exfusion/kernels/gemm_grid.hpp>
+#include <exfusion/kernels/gemm_tile.hpp>
 #include <exfusion/ops/linear_cross_entropy.hpp>
 
 #include "measure.hpp"
@@ -31,8 +33,25 @@ std::vector<Number> numbers(Index count) {
 
 enum class Form { forward, input_gradient, weight_gradient };
 
+using Operand = kernels::Operand<float>;
+
+/// The product that the library takes.
+struct ChosenProduct {
+  static void multiply(const Operand& a, const Operand& b, kernels::MatrixView<float> c) {
+    kernels::Gemm<float>::multiply(a, b, c, false);
+  }
+};
+
+/// Its own fp32 product, also where oneDNN takes over.
+struct OwnProduct {
+  static void multiply(const Operand& a, const Operand& b, kernels::MatrixView<float> c) {
+    using Tile = kernels::detail::BlockedTile<kernels::detail::PlainNumbers<float>>;
+    kernels::detail::GemmGrid<Tile>::multiply(a.exact, b.exact, c, {});
+  }
+};
+
 /// y = x W^T and its gradients; operands are `Number`s, results float.
-template <class Number>
+template <class Number, class Product>
 void run_gemm(benchmark::State& state, Form form, double (*peak)()) {
   const Index tokens = state.range(0), out = state.range(1), in = state.range(2);
   const auto x = numbers<Number>(tokens * in), weight = numbers<Number>(out * in),
@@ -40,28 +59,31 @@ void run_gemm(benchmark::State& state, Form form, double (*peak)()) {
   auto result = random_numbers(std::max({tokens * in, out * in, tokens * out}));
   const auto read = [](const std::vector<Number>& values, Index rows, Index columns) {
     if constexpr (std::is_same_v<Number, float>) {
-      return kernels::Operand<float>(values.data(), nullptr, rows, columns);
+      return Operand(values.data(), nullptr, rows, columns);
     } else {
-      return kernels::Operand<float>(nullptr, values.data(), rows, columns);
+      return Operand(nullptr, values.data(), rows, columns);
     }
   };
   const auto written = [&](Index rows, Index columns) { return dense_matrix(result.data(), rows, columns); };
   const auto product = [&] {
-    using kernels::Gemm;
     if (form == Form::forward) {
-      Gemm<float>::multiply(read(x, tokens, in), read(weight, out, in).transposed(), written(tokens, out),
-                            false);
+      Product::multiply(read(x, tokens, in), read(weight, out, in).transposed(), written(tokens, out));
     } else if (form == Form::input_gradient) {
-      Gemm<float>::multiply(read(y, tokens, out), read(weight, out, in), written(tokens, in), false);
+      Product::multiply(read(y, tokens, out), read(weight, out, in), written(tokens, in));
     } else {
-      Gemm<float>::multiply(read(y, tokens, out).transposed(), read(x, tokens, in), written(out, in), false);
+      Product::multiply(read(y, tokens, out).transposed(), read(x, tokens, in), written(out, in));
     }
   };
   measure_operations(state, 2.0 * static_cast<double>(tokens * out * in), product, peak);
 }
 
-void gemm(benchmark::State& state, Form form) { run_gemm<float>(state, form, fp32_peak); }
-void gemm_bf16(benchmark::State& state, Form form) { run_gemm<Bfloat16>(state, form, bf16_peak); }
+void gemm(benchmark::State& state, Form form) { run_gemm<float, ChosenProduct>(state, form, fp32_peak); }
+[[maybe_unused]] void gemm_own(benchmark::State& state, Form form) {
+  run_gemm<float, OwnProduct>(state, form, fp32_peak);
+}
+void gemm_bf16(benchmark::State& state, Form form) {
+  run_gemm<Bfloat16, ChosenProduct>(state, form, bf16_peak);
+}
 
 void gemm_shapes(benchmark::internal::Benchmark* bench) {
   bench->Apply(in_passes)->ArgNames({"tokens", "out", "in"});
@@ -79,6 +101,11 @@ void gemm_shapes(benchmark::internal::Benchmark* bench) {
 BENCHMARK_CAPTURE(gemm, forward, Form::forward)->Apply(gemm_shapes);
 BENCHMARK_CAPTURE(gemm, input_gradient, Form::input_gradient)->Apply(gemm_shapes);
 BENCHMARK_CAPTURE(gemm, weight_gradient, Form::weight_gradient)->Apply(gemm_shapes);
+#ifdef EXFUSION_ONEDNN
+BENCHMARK_CAPTURE(gemm_own, forward, Form::forward)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm_own, input_gradient, Form::input_gradient)->Apply(gemm_shapes);
+BENCHMARK_CAPTURE(gemm_own, weight_gradient, Form::weight_gradient)->Apply(gemm_shapes);
+#endif
 BENCHMARK_CAPTURE(gemm_bf16, forward, Form::forward)->Apply(gemm_shapes);
 BENCHMARK_CAPTURE(gemm_bf16, input_gradient, Form::input_gradient)->Apply(gemm_shapes);
 BENCHMARK_CAPTURE(gemm_bf16, weight_gradient, Form::weight_gradient)->Apply(gemm_shapes);
