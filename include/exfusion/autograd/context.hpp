@@ -55,7 +55,7 @@ struct Context {
 
   /// What a matrix product reads of x besides its numbers: nothing, or in bf16 a rounded copy. It lives in
   /// the tape's arena; a weight's is the weight's own and rounded once for all passes until the weight
-  /// changes.
+  /// changes, so threads that share a model in bf16 may do so after a first pass of one of them.
   Rounded rounded(const Tensor<T>& x) const {
     if (precision == Precision::fp32) return {};
     return round(x, tape == nullptr ? nullptr : &tape->arena());
