@@ -35,7 +35,7 @@ out=build/bench
 rm -rf "$out" && mkdir -p "$out"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
 
-passes=25 steps=5 few=4 experts=(4 8 16 32) compile_runs=2 rounds=3
+passes=25 steps=5 few=4 experts=(4 8 16 32) compile_runs=2 rounds=2
 # What the models compare in. bf16 is worth its time only where the CPU multiplies it.
 precisions=(fp32)
 grep -qw avx512_bf16 /proc/cpuinfo && precisions+=(bf16)
