@@ -2,10 +2,10 @@
 clock rates, each turn in a process of its own.
 
 Prints a table: the median of each program's rounds, each the median of its steps; the median over the rounds of
-how many times as long as ExFusion's dense step that is; and the most memory that the program held. PyTorch is any Python that has torch; --python2
-takes a second one. --llmc takes a checkout of llm.c in which `make train_gpt2` and its download of the
-starter pack have run (train_gpt2, gpt2_124M.bin, gpt2_tokenizer.bin, and tinyshakespeare under dev/data): it
-trains GPT-2 124M on 4 x 64 tokens, the shape of gpt2 here.
+how many times as long as ExFusion's dense step that is; and the most memory that the program held. PyTorch is any
+Python that has torch; --python2 takes a second one. --llmc takes a checkout of llm.c in which `make train_gpt2`
+and its download of the starter pack have run (train_gpt2, gpt2_124M.bin, gpt2_tokenizer.bin, and tinyshakespeare
+under dev/data): it trains GPT-2 124M on 4 x 64 tokens, the shape of gpt2 here.
 """
 
 import argparse

@@ -1,7 +1,5 @@
 // The two products with GELU between them, against the three operations one after the other.
 
-#include <algorithm>
-#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -16,9 +14,10 @@
 namespace exfusion {
 namespace {
 
-using testing::expect_close, testing::random_values, testing::run_backward;
+using testing::copy_of, testing::expect_close, testing::random_values, testing::rounded,
+    testing::run_backward;
 
-constexpr Index more_than_a_block = 1030;
+constexpr Index more_than_a_block = 2051;
 
 struct Network {
   Parameter<double> x, up, up_bias, down, down_bias;
@@ -39,20 +38,11 @@ struct Network {
   std::vector<const Parameter<double>*> parameters() const { return {&x, &up, &up_bias, &down, &down_bias}; }
 };
 
-double rounded(double value) {
-  return static_cast<double>(static_cast<float>(Bfloat16::from(static_cast<float>(value))));
+TEST(GeluFeedForward, CutsManyRowsIntoBlocks) {
+  EXPECT_EQ(ops::feed_forward_block(0), 1);
+  EXPECT_EQ(ops::feed_forward_block(2048), 2048);
+  EXPECT_EQ(ops::feed_forward_block(more_than_a_block), more_than_a_block / 2 + 1);
 }
-Parameter<double> rounded(const Tensor<double>& x) {
-  Parameter<double> result(x.shape());
-  std::ranges::transform(x.values(), result.data(), [](double value) { return rounded(value); });
-  return result;
-}
-std::vector<double> rounded(std::span<const double> values) {
-  std::vector<double> result(values.begin(), values.end());
-  for (double& value : result) value = rounded(value);
-  return result;
-}
-std::vector<double> copy(std::span<const double> values) { return {values.begin(), values.end()}; }
 
 TEST(GeluFeedForward, GradientMatchesDifferencesForOddSizes) {
   Rng rng(1);
@@ -103,7 +93,7 @@ TEST(GeluFeedForward, RoundsFactorsAndArgumentInBf16) {
     const auto expected = run_backward<double>(
         [&](const auto& ctx) { return linear(ctx, hidden, down, net.down_bias.detach()); }, rounded(dy));
     run_backward<double>([&](const auto& ctx) { return ops::gelu(ctx, argument, GeluForm::tanh); },
-                         copy(hidden.grad()));
+                         copy_of(hidden.grad()));
     run_backward<double>([&](const auto& ctx) { return linear(ctx, x, up); }, rounded(argument.grad()));
     expect_close(y.values(), expected.values(), 1e-12);
     expect_close(net.down.grad(), down.grad(), 1e-12);

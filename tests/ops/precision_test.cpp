@@ -21,24 +21,10 @@
 namespace exfusion {
 namespace {
 
-using testing::copy_of, testing::expect_close, testing::random_values, testing::run_backward;
+using testing::copy_of, testing::expect_close, testing::random_values, testing::rounded,
+    testing::run_backward;
 
 constexpr Precision bf16 = Precision::bf16;
-
-double rounded(double value) {
-  return static_cast<double>(static_cast<float>(Bfloat16::from(static_cast<float>(value))));
-}
-
-Parameter<double> rounded(const Parameter<double>& x) {
-  Parameter<double> result = x;
-  for (double& value : result.values()) value = rounded(value);
-  return result;
-}
-
-std::vector<double> rounded(std::vector<double> values) {
-  for (double& value : values) value = rounded(value);
-  return values;
-}
 
 TEST(Precision, LinearInBf16IsThatOfRoundedFactorsForOddSizes) {
   Rng rng(1);

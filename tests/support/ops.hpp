@@ -68,6 +68,21 @@ auto copy_of(const Values& values) {
   return std::vector(values.begin(), values.end());
 }
 
+/// Numbers rounded to bfloat16.
+inline double rounded(double value) {
+  return static_cast<double>(static_cast<float>(Bfloat16::from(static_cast<float>(value))));
+}
+inline std::vector<double> rounded(std::span<const double> values) {
+  std::vector<double> result(values.begin(), values.end());
+  for (double& value : result) value = rounded(value);
+  return result;
+}
+inline Parameter<double> rounded(const Tensor<double>& x) {
+  Parameter<double> result(x.shape());
+  for (Index i = 0; i < x.size(); ++i) result.data()[i] = rounded(x.data()[i]);
+  return result;
+}
+
 /// `run()` gives a vector of numbers: expects the same bits for 1, 2, 3 and 5 threads.
 template <class Run>
 void expect_same_bits_for_all_thread_counts(const Run& run) {

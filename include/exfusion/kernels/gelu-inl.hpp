@@ -9,48 +9,42 @@
 
 namespace exfusion::kernels {
 
-template <Scalar T>
-void Gelu<T>::forward(const T* x, T* y, Index size, GeluForm form) {
-  parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-    const GradientTarget<T> target{y, false};
-    if (form == GeluForm::tanh) {
-      write(target, begin, end, [=](Index i) { return detail::GeluTanh::value(x[i]); });
-    } else {
-      write(target, begin, end, [=](Index i) { return detail::GeluErf::value(x[i]); });
-    }
-  });
+namespace detail {
+
+/// Calls `body(gelu)`, where `gelu` has the functions of the form.
+template <class Body>
+void with_gelu(GeluForm form, const Body& body) {
+  form == GeluForm::tanh ? body(GeluTanh()) : body(GeluErf());
 }
 
-namespace detail {
+/// Calls `each(i, gelu)` for i < size, in parallel.
+template <Scalar T, class Each>
+void for_each_gelu(Index size, GeluForm form, const Each& each) {
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, `each` may call the standard library
+  with_gelu(form, [&](auto gelu) {
+    parallel_for(size, elementwise_grain, [&](Index begin, Index end) {
+#pragma omp simd if (vectorised)
+      for (Index i = begin; i < end; ++i) each(i, gelu);
+    });
+  });
+}
 
 /// dx[i] (+)= dy[i] * gelu'(x(i)).
 template <Scalar T, class X>
 void gelu_backward(const X& x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
-  parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-    if (form == GeluForm::tanh) {
-      write(dx, begin, end, [=](Index i) { return dy[i] * GeluTanh::slope(x(i)); });
-    } else {
-      write(dx, begin, end, [=](Index i) { return dy[i] * GeluErf::slope(x(i)); });
-    }
-  });
-}
-
-/// Calls `each(i, gelu)` for i < size, in parallel; `gelu` has the functions of the form.
-template <Scalar T, class Each>
-void for_each_gelu(Index size, GeluForm form, const Each& each) {
-  constexpr bool vectorised = std::same_as<T, float>;  // in double, `each` may call the standard library
-  parallel_for(size, elementwise_grain, [&](Index begin, Index end) {
-    if (form == GeluForm::tanh) {
-#pragma omp simd if (vectorised)
-      for (Index i = begin; i < end; ++i) each(i, GeluTanh());
-    } else {
-#pragma omp simd if (vectorised)
-      for (Index i = begin; i < end; ++i) each(i, GeluErf());
-    }
+  with_gelu(form, [&](auto gelu) {
+    parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
+      write(dx, begin, end, [=](Index i) { return dy[i] * gelu.slope(x(i)); });
+    });
   });
 }
 
 }  // namespace detail
+
+template <Scalar T>
+void Gelu<T>::forward(const T* x, T* y, Index size, GeluForm form) {
+  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) { y[i] = gelu.value(x[i]); });
+}
 
 template <Scalar T>
 void Gelu<T>::backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {

@@ -12,6 +12,11 @@ namespace exfusion {
 /// (arXiv 1606.08415); swiglu: silu(x W_gate^T) * (x W_up^T) (Shazeer, arXiv 2002.05202), a third matrix.
 enum class Activation { gelu_tanh, gelu_erf, swiglu };
 
+/// Which GELU, unless it is SwiGLU.
+constexpr GeluForm gelu_form(Activation activation) {
+  return activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh;
+}
+
 /// Any module that can stand in a Transformer block as its feed-forward network: x [..., D] to [..., D].
 template <class F, class T>
 concept Ffn = Scalar<T> && Module<F> && requires(const F& ffn, const Context<T>& ctx, const Tensor<T>& x) {
@@ -49,8 +54,7 @@ Tensor<T> feed_forward(const Context<T>& ctx, const Tensor<T>& x, const FeedForw
                        Activation activation) {
   if (activation != Activation::swiglu) {
     return ops::gelu_feed_forward(ctx, x, weights.up_weight, weights.up_bias, weights.down_weight,
-                                  weights.down_bias,
-                                  activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
+                                  weights.down_bias, gelu_form(activation));
   }
   const Tensor<T> up = ops::linear(ctx, x, weights.up_weight, weights.up_bias);
   const Tensor<T> gate = ops::linear(ctx, x, weights.gate_weight, weights.gate_bias);

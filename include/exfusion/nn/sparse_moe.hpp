@@ -129,7 +129,7 @@ struct SparseMoE {
     if (has_gate()) {
       hidden = ops::swiglu(ctx, ops::grouped_linear(ctx, x, gate.weight, gate.bias, routing), raised);
     } else {
-      hidden = ops::gelu(ctx, raised, activation == Activation::gelu_erf ? GeluForm::erf : GeluForm::tanh);
+      hidden = ops::gelu(ctx, raised, gelu_form(activation));
       ctx.release_rounded(raised);
     }
     const Tensor<T> y = ops::grouped_linear(ctx, hidden, down.weight, down.bias, routing);
