@@ -31,16 +31,18 @@ if(NOT EXFUSION_ONEDNN STREQUAL "OFF")
   endif()
 endif()
 
-# exfusion/io reads and writes JSON; exfusion/data reads gzipped files.
+# exfusion/io reads and writes JSON and hashes checkpoints; exfusion/data reads gzipped files.
 find_package(nlohmann_json 3.9 QUIET)
 find_package(ZLIB QUIET)
+find_path(XXHASH_INCLUDE_DIR xxhash.h)
+mark_as_advanced(XXHASH_INCLUDE_DIR)
 
 if(EXFUSION_BUILD_EXAMPLES OR EXFUSION_BUILD_BENCH)
   find_package(CLI11 2.1 REQUIRED)
 endif()
 if(EXFUSION_BUILD_EXAMPLES OR EXFUSION_BUILD_TESTS)
-  if(NOT nlohmann_json_FOUND OR NOT ZLIB_FOUND)
-    message(FATAL_ERROR "The tests and examples need nlohmann-json and zlib: run scripts/setup.sh")
+  if(NOT nlohmann_json_FOUND OR NOT ZLIB_FOUND OR NOT XXHASH_INCLUDE_DIR)
+    message(FATAL_ERROR "The tests and examples need nlohmann-json, zlib and xxHash: run scripts/setup.sh")
   endif()
 endif()
 if(EXFUSION_BUILD_TESTS)

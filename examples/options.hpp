@@ -1,7 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
+#include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,17 +13,13 @@
 
 #include <CLI/CLI.hpp>
 
-#include <exfusion/models/upcycle.hpp>
-#include <exfusion/nn/learned_fusion.hpp>
-#include <exfusion/nn/sparse_moe.hpp>
-#include <exfusion/nn/static_fusion.hpp>
+#include <exfusion/autograd/context.hpp>
 #include <exfusion/optim/schedule.hpp>
-#include <exfusion/train/activation_plan.hpp>
 
 #include "program.hpp"
 
-// The command-line options that the two training programs share, and what follows from them: a learning-rate
-// schedule, and which feed-forward network stands in the model's blocks.
+// The options that the two training programs share, from the command line, a configuration file or the
+// checkpoint of a run that goes on; and the learning-rate schedule that follows from them.
 
 namespace exfusion::examples {
 
@@ -57,6 +56,7 @@ struct Options {
   bool bf16_moments = false;
   double clip = 1;
   double dropout = 0;
+  double label_smoothing = 0;
   std::string precision = "fp32";
   bool recompute = false;
   double ema = 0;
@@ -65,11 +65,28 @@ struct Options {
 
   Precision product_precision() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
 
+  // Beginning and end of a run.
+  std::string config;
+  std::string init_from;
+  std::string resume;
+  std::vector<std::string> override_keys;
+  bool overwrite = false;
+  Index max_items = 0;
+  double max_minutes = 0;
+  Index patience = 0;
+  Index stop_after = 0;
+  Index max_bad_steps = 10;
+
   // Reports.
   Index log_interval = 10;
   Index eval_interval = 250;
   Index eval_batches = 0;
+  bool quiet = false;
   std::string out;
+  Index checkpoint_interval = 0;
+  double checkpoint_minutes = 15;
+  Index keep_last = 2;
+  std::string compare;
   bool dry_run = false;
 };
 
@@ -127,6 +144,8 @@ inline void add_training_options(CLI::App& app, Options& o) {
                "learned, bank: keep AdamW's moments of the experts in bfloat16, in half the memory");
   app.add_option("--clip", o.clip, "Largest norm of the gradient; 0: no clipping");
   app.add_option("--dropout", o.dropout, "Probability, in [0, 1)");
+  app.add_option("--label-smoothing", o.label_smoothing,
+                 "Share of the target spread over all classes, in [0, 1)");
   app.add_option("--precision", o.precision,
                  "bf16: factors of matrix products rounded to bfloat16, all else in fp32")
       ->check(CLI::IsMember({"fp32", "bf16"}));
@@ -136,23 +155,64 @@ inline void add_training_options(CLI::App& app, Options& o) {
                  "Evaluate and save a moving average of the weights with this decay; 0: none");
   app.add_option("--seed", o.seed, "Of the weights, the order of the data, dropout and samples");
   app.add_option("--threads", o.threads, "0: one per core; results do not depend on their number");
+}
+
+/// `items`: what a step takes in, "tokens" or "images".
+inline void add_run_options(CLI::App& app, Options& o, const std::string& items) {
+  app.option_defaults()->group("Beginning and end");
+  app.add_option("--config", o.config,
+                 "TOML file of options, such as a run's config.toml; the command line wins over it");
+  app.add_option(
+      "--init-from", o.init_from,
+      "Begin with the model of a finished run or a Hugging Face folder, upcycled if --ffn asks for it");
+  app.add_option(
+      "--resume", o.resume,
+      "Go on with a run exactly where it stopped: auto (the one in --out, if there is one), a run's "
+      "folder or a checkpoint; its options hold unless named by --override");
+  app.add_option("--override", o.override_keys,
+                 "Options that may differ from those of the run that is resumed, separated by commas")
+      ->delimiter(',')
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->default_str("");
+  app.add_flag("--overwrite", o.overwrite, "Replace the run in --out");
+  app.add_option(
+      "--max-" + items, o.max_items,
+      "End the run, and its schedule, with the step that reaches so many " + items + "; 0: --steps");
+  app.add_option("--max-minutes", o.max_minutes,
+                 "End the run after so much training time, over all sessions; 0: no limit");
+  app.add_option("--patience", o.patience,
+                 "End the run after so many evaluations without a better loss; 0: any number");
+  app.add_option("--stop-after", o.stop_after,
+                 "Save a checkpoint after this step and stop, as at Ctrl-C; 0: go to the end");
+  app.add_option(
+      "--max-bad-steps", o.max_bad_steps,
+      "Steps in a row that may be skipped because a number is not finite; then the run goes back to "
+      "its last checkpoint once, or ends with exit code 3");
   app.option_defaults()->group("Reports");
   app.add_option("--log-interval", o.log_interval, "Steps between two status lines");
   app.add_option("--eval-interval", o.eval_interval, "Steps between two evaluations; 0: at the end only");
   app.add_option("--eval-batches", o.eval_batches, "Batches of an evaluation during training; 0: all");
+  app.add_flag("--quiet", o.quiet, "Say only what goes wrong, and the result");
   app.add_option("--out", o.out,
-                 with_default("Folder for the trained dense model, made if missing", "nothing is saved"));
+                 with_default("Folder for the run, made if missing: checkpoints, metrics, report.html, the "
+                              "trained dense model",
+                              "nothing is saved"));
+  app.add_option("--checkpoint-interval", o.checkpoint_interval,
+                 "Steps between two checkpoints; 0: by time alone");
+  app.add_option("--checkpoint-minutes", o.checkpoint_minutes,
+                 "Time between two checkpoints; 0: by steps alone");
+  app.add_option("--keep-last", o.keep_last, "Checkpoints to keep, beside the best");
+  app.add_option("--compare", o.compare, "Folder of a run whose curves the report shows, too");
   app.add_flag("--dry-run", o.dry_run, "Print what memory and work a step would take, and do nothing");
 }
 
-namespace detail {
-
-/// Refuses flags that would have no effect beside the others, instead of ignoring them.
-inline void refuse_idle_flags(const CLI::App& app, const Options& o) {
+/// Flags that have no effect beside the others, each with what it would need.
+inline std::map<std::string, std::string> idle_flags(const Options& o) {
   const bool exfusion = o.ffn == "exfusion";
+  std::map<std::string, std::string> idle;
   const auto only = [&](bool used, const std::string& needed, std::initializer_list<const char*> flags) {
     for (const char* flag : flags) {
-      if (!used && app.count(flag) > 0) throw ConfigError(flag, "has no effect without ", needed);
+      if (!used) idle.emplace(flag, needed);
     }
   };
   only(exfusion || o.ffn == "moe", "--ffn exfusion or moe", {"--experts"});
@@ -168,31 +228,55 @@ inline void refuse_idle_flags(const CLI::App& app, const Options& o) {
   only(o.ffn == "moe", "--ffn moe", {"--moe-k", "--moe-balance"});
   only(o.schedule == "wsd", "--schedule wsd", {"--decay-steps"});
   only(o.schedule != "constant", "a schedule that falls", {"--min-lr"});
+  only(o.init_from.empty(), "a fresh model: leave --init-from away", {"--layers", "--heads", "--d-model"});
+  only(!o.out.empty(), "--out",
+       {"--checkpoint-interval", "--checkpoint-minutes", "--keep-last", "--compare"});
+  return idle;
 }
 
-}  // namespace detail
+/// Gives an option the value that follows from others, as if the user had.
+inline void put(CLI::App& app, const std::string& flag, const std::string& value) {
+  CLI::Option* option = app.get_option(flag);
+  option->clear();
+  option->add_result(value);
+  option->run_callback();
+}
+
+/// The shortest text that reads back as exactly this number.
+inline std::string number_text(auto value) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
 
 /// Checks what no other part of the library checks in time, fills in what follows from other options, and
-/// sets the number of threads. Throws ConfigError naming the flag, its value and the limit.
-inline void settle(const CLI::App& app, Options& o) {
-  detail::refuse_idle_flags(app, o);
+/// sets the number of threads. `items_of_sequence`: of one sequence or image, for --max-<items>. Throws
+/// ConfigError naming the flag, its value and the limit.
+inline void settle(CLI::App& app, Options& o, const std::string& items, Index items_of_sequence) {
   require(o.batch >= 1 && o.batch <= 1'000'000, "--batch", o.batch, "1 to 1000000");
   require(o.accumulate >= 1 && o.accumulate <= 1'000'000, "--accumulate", o.accumulate, "1 to 1000000");
   require(o.steps >= 1, "--steps", o.steps, "at least 1");
   require(o.clip >= 0, "--clip", o.clip, "0 or more");
   require(o.ema >= 0 && o.ema < 1, "--ema", o.ema, "in [0, 1)");
+  require(o.label_smoothing >= 0 && o.label_smoothing < 1, "--label-smoothing", o.label_smoothing,
+          "in [0, 1)");
   require(o.log_interval >= 1, "--log-interval", o.log_interval, "at least 1");
   require(o.eval_interval >= 0, "--eval-interval", o.eval_interval, "0 or more");
   require(o.eval_batches >= 0, "--eval-batches", o.eval_batches, "0 or more");
-  if (o.ffn == "moe" && !o.out.empty()) {
-    throw ConfigError("--out",
-                      "a sparse mixture of experts is no dense model and cannot be saved as one: leave "
-                      "--out away, or choose --ffn exfusion");
-  }
+  require(o.max_items >= 0, "--max-" + items, o.max_items, "0 or more");
+  require(o.max_minutes >= 0, "--max-minutes", o.max_minutes, "0 or more");
+  require(o.patience >= 0, "--patience", o.patience, "0 or more");
+  require(o.max_bad_steps >= 1, "--max-bad-steps", o.max_bad_steps, "at least 1");
+  require(o.checkpoint_interval >= 0, "--checkpoint-interval", o.checkpoint_interval, "0 or more");
+  require(o.checkpoint_minutes >= 0, "--checkpoint-minutes", o.checkpoint_minutes, "0 or more");
+  require(o.keep_last >= 1, "--keep-last", o.keep_last, "at least 1");
   set_threads(o.threads);
-  if (!o.min_lr) o.min_lr = o.lr / 10;
-  if (!o.warmup) o.warmup = std::min<Index>(100, o.steps / 10);
-  if (!o.decay_steps) o.decay_steps = o.steps / 5;
+  if (o.max_items > 0) {
+    const Index items_of_step = std::max<Index>(1, o.batch * o.accumulate * items_of_sequence);
+    put(app, "--steps", number_text(std::min(o.steps, (o.max_items + items_of_step - 1) / items_of_step)));
+  }
+  if (!o.min_lr) put(app, "--min-lr", number_text(o.lr / 10));
+  if (!o.warmup) put(app, "--warmup", number_text(std::min<Index>(100, o.steps / 10)));
+  if (!o.decay_steps) put(app, "--decay-steps", number_text(o.steps / 5));
 }
 
 using Schedule = std::variant<ConstantSchedule, LinearSchedule, CosineSchedule, WsdSchedule>;
@@ -210,68 +294,6 @@ inline Schedule make_schedule(const Options& o) {
 
 inline double rate_at(const Schedule& schedule, Index step) {
   return std::visit([step](const auto& chosen) { return chosen.at(step); }, schedule);
-}
-
-inline FusionGranularity granularity_named(const std::string& name) {
-  if (name == "matrix") return FusionGranularity::matrix;
-  return name == "row" ? FusionGranularity::row : FusionGranularity::layer;
-}
-
-inline BankValue bank_value_named(const std::string& name) {
-  if (name == "routed") return BankValue::routed;
-  return name == "straight_through" ? BankValue::straight_through : BankValue::automatic;
-}
-
-inline ExpertInit make_expert_init(const Options& o) {
-  if (o.expert_init == "zero_sum") return ZeroSum{o.init_scale};
-  if (o.expert_init == "drop") return Drop{o.drop_ratio, o.keep_function};
-  return Copies{};
-}
-
-/// What the options ask for, as the memory plan wants to know it.
-inline train::FfnPlan ffn_plan(const Options& o) {
-  if (o.ffn == "dense") return {};
-  if (o.ffn == "moe") return {.kind = train::FfnKind::sparse, .experts = o.experts, .k = o.moe_k};
-  train::FfnPlan plan{.kind = train::FfnKind::fused, .experts = o.experts};
-  if (o.fusion == "static") plan.rule = train::RuleKind::fixed;
-  if (o.fusion == "learned") plan.rule = train::RuleKind::learned;
-  if (o.fusion == "learned") plan.granularity = granularity_named(o.granularity);
-  return plan;
-}
-
-/// Calls `use(model)` with the model that the options ask for, made from the dense one: its type depends on
-/// the feed-forward network and the fusion rule. The dense one is gone by then.
-template <class Model, class Use>
-void with_chosen_ffn(Model dense, const Options& o, Rng& rng, const Use& use_model) {
-  using T = float;
-  if (o.ffn == "dense") return use_model(std::move(dense));
-  const auto use = [&](auto model) {
-    dense = Model();
-    use_model(std::move(model));
-  };
-  if (o.ffn == "moe") {
-    const SparseMoEOptions mixture{.experts = o.experts, .k = o.moe_k, .balance = o.moe_balance};
-    return use(dense.transform_ffn(
-        [&](const FeedForward<T>& ffn, Index) { return SparseMoE<T>(ffn, mixture, rng); }));
-  }
-  const UpcycleOptions upcycling{.experts = o.experts, .init = make_expert_init(o)};
-  if (o.fusion == "static") {
-    return use(upcycle(dense, StaticFusion<T>({.weights = o.static_weights}), upcycling, rng));
-  }
-  if (o.fusion == "learned") {
-    const LearnedFusion<T> rule({.form = o.free_weights ? LearnedForm::free : LearnedForm::softmax,
-                                 .granularity = granularity_named(o.granularity),
-                                 .lr_multiplier = o.fusion_lr});
-    return use(upcycle(dense, rule, upcycling, rng));
-  }
-  const MemoryBankOptions bank{.memory = o.bank_window ? BankMemory::window : BankMemory::moving_average,
-                               .beta = o.bank_decay,
-                               .window = o.bank_window.value_or(1)};
-  const MemoryBankFusion<T> rule({.value = bank_value_named(o.bank_value),
-                                  .bank = bank,
-                                  .router_std = o.router_std,
-                                  .lr_multiplier = o.fusion_lr});
-  use(upcycle(dense, rule, upcycling, rng));
 }
 
 }  // namespace exfusion::examples

@@ -17,6 +17,8 @@ namespace exfusion::examples {
 
 /// What every program returns when its input is at fault.
 inline constexpr int bad_input = 2;
+/// What a program returns whose training has left the finite numbers.
+inline constexpr int not_finite = 3;
 /// What a program returns that was told to stop by a signal.
 inline constexpr int interrupted = 130;
 

@@ -3,6 +3,7 @@
 //
 //   train_gpt                                     the built-in text, a few minutes on two cores
 //   train_gpt --data FILE --ffn dense --out DIR   any UTF-8 text; dense, for comparison
+//   train_gpt --resume DIR                        goes on with a run that was stopped
 
 #include <filesystem>
 #include <iostream>
@@ -13,15 +14,10 @@
 #include <exfusion/data/text_loader.hpp>
 #include <exfusion/data/vocabulary_file.hpp>
 #include <exfusion/io/gpt2.hpp>
-#include <exfusion/optim/adamw.hpp>
-#include <exfusion/optim/ema.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
-#include <exfusion/train/interrupt.hpp>
-#include <exfusion/train/progress.hpp>
 #include <exfusion/train/sample.hpp>
 
-#include "options.hpp"
 #include "training.hpp"
 
 namespace {
@@ -36,6 +32,7 @@ struct GptOptions : Options {
   Index d_model = 128;
   Index context = 128;  // characters: two or three lines
   Index sample = 300;
+  Index sample_interval = 0;
 
   GptOptions() {
     batch = 32;
@@ -53,113 +50,174 @@ void add_options(CLI::App& app, GptOptions& o) {
   app.add_option("--heads", o.heads, "Attention heads of each block; must divide --d-model");
   app.add_option("--d-model", o.d_model, "Width");
   app.add_option("--context", o.context, "Longest sequence, in characters");
-  app.add_option("--sample", o.sample, "Characters of the sample at the end");
+  app.add_option("--sample", o.sample, "Characters of a sample");
+  app.add_option("--sample-interval", o.sample_interval,
+                 "Steps between two samples, which go into the report; 0: one at the end only");
   add_feed_forward_options(app, o);
   add_training_options(app, o);
+  add_run_options(app, o, "tokens");
 }
 
-data::TextDataset load_text(const GptOptions& o) {
-  if (o.data != "builtin") return data::TextDataset::from_file(o.data, {.context = o.context});
-  return data::TextDataset::from_string(data::builtin_text(), "the built-in text", {.context = o.context});
+/// The text in the vocabulary of the model that the run begins or goes on with, if there is one.
+data::TextDataset load_text(const GptOptions& o, const RunStart& start) {
+  data::TextOptions options{.context = o.context};
+  if (start.checkpoint) {
+    options.tokenizer = data::CharTokenizer::from_characters(start.saved("vocabulary").get<std::string>(),
+                                                             start.checkpoint->path());
+  } else if (!o.init_from.empty()) {
+    options.tokenizer = data::load_vocabulary(std::filesystem::path(o.init_from) / "vocab.json");
+  }
+  if (o.data != "builtin") return data::TextDataset::from_file(o.data, options);
+  return data::TextDataset::from_string(data::builtin_text(), "the built-in text", options);
+}
+
+/// The shape of the model that a run trains: as the options say, or as it was saved.
+GptConfig model_config(const GptOptions& o, const RunStart& start, Index vocab_size) {
+  GptConfig config{.vocab_size = vocab_size,
+                   .context = o.context,
+                   .layers = o.layers,
+                   .heads = o.heads,
+                   .d_model = o.d_model};
+  if (start.checkpoint) {
+    config = io::read_gpt2_config(io::JsonConfig(start.checkpoint->path(), start.saved("model").dump()));
+  } else if (!o.init_from.empty()) {
+    config = io::read_gpt2_config(io::JsonConfig(std::filesystem::path(o.init_from) / "config.json"));
+  }
+  if (config.context < o.context) {
+    throw ConfigError("--context", "is ", o.context, ": the model of ", o.init_from, " has ", config.context);
+  }
+  if (config.vocab_size != vocab_size) {
+    throw ConfigError("--init-from", o.init_from, " has a vocabulary of ", vocab_size,
+                      " characters, its model one of ", config.vocab_size);
+  }
+  config.dropout = o.dropout;
+  return config;
+}
+
+/// The dense model that a run begins with. One that goes on only needs its shape.
+Gpt<float> make_model(const GptConfig& config, const GptOptions& o, const RunStart& start, Rng& rng) {
+  Gpt<float> model(config, rng);
+  if (!start.checkpoint && !o.init_from.empty()) copy_parameters(io::load_gpt2<float>(o.init_from), model);
+  return model;
+}
+
+/// Tells whether it is the same text in the same vocabulary.
+std::string hash_of(const data::TextDataset& text) {
+  return io::xxh3_text(std::as_bytes(std::span(text.train))) +
+         io::xxh3_text(std::as_bytes(std::span(text.validation))) +
+         io::xxh3_text(std::as_bytes(std::span(text.tokenizer.characters())));
+}
+
+std::string describe(const GptConfig& config) {
+  return "GPT, " + std::to_string(config.layers) + " layers, " + std::to_string(config.heads) +
+         " heads, width " + std::to_string(config.d_model) + ", context " + std::to_string(config.context);
 }
 
 void print_setup(const auto& model, const data::TextDataset& text, const GptOptions& o) {
+  if (o.quiet) return;
   std::cout << "data: " << text.name << ", " << with_commas(std::ssize(text.train))
             << " characters to train, " << with_commas(std::ssize(text.validation)) << " to validate, "
             << text.tokenizer.vocab_size() << " different\n";
-  std::cout << "model: GPT, " << o.layers << " layers, " << o.heads << " heads, width " << o.d_model
-            << ", context " << o.context << "; " << o.batch * o.accumulate << " sequences a step\n";
+  std::cout << "model: " << describe(model.config) << "; " << o.batch * o.accumulate << " sequences of "
+            << o.context << " a step\n";
   print_size(model, o);
   print_training(o);
 }
 
-// What comes after the last step: evaluation, collapse, a sample, the saved folder.
 template <class Model>
-void finish(const Model& model, const Ema<float>* average, FusionMonitor<float>& monitor,
-            const data::TextDataset& text, const GptOptions& o, Rng& rng) {
-  const data::TextBatches validation(text.validation, o.batch, o.context);
-  std::cout << "validation loss:   " << fixed(train::evaluate_text(model, validation)) << '\n';
-  auto result = exported(model);
-  if (o.ffn == "exfusion") {
-    std::cout << "  after collapse:  " << fixed(train::evaluate_text(result, validation)) << '\n';
-  }
-  if (average != nullptr) {
-    average->copy_to(result);
-    std::cout << "  moving average:  " << fixed(train::evaluate_text(result, validation)) << '\n';
-  }
-  if (o.ffn == "exfusion") std::cout << '\n' << train::fusion_table(monitor.measure(model, o.steps));
+train::ValidationRow evaluate(const Model& model, const Ema<float>* average,
+                              const data::TextBatches& validation, Index most) {
+  train::ValidationRow row{.loss = train::evaluate_text(model, validation, most)};
+  if (average == nullptr) return row;
+  auto averaged = exported(model);
+  average->copy_to(averaged);
+  row.average_loss = train::evaluate_text(averaged, validation, most);
+  return row;
+}
 
-  std::cout << "\nsample:\n";
-  train::generate(result, {text.validation.front()}, o.sample, {.temperature = 0.8}, rng,
+/// A text that begins with the first character of the validation data.
+template <class Model>
+std::string sample(const Model& model, const data::TextDataset& text, Index length, Rng rng) {
+  std::vector<std::int32_t> tokens;
+  train::generate(model, {text.validation.front()}, length, {.temperature = 0.8}, rng,
                   [&](std::int32_t token) {
-                    std::cout << text.tokenizer.decode(token) << std::flush;
+                    tokens.push_back(token);
                     return true;
                   });
-  std::cout << "\n\n";
+  return text.tokenizer.decode(tokens);
+}
+
+/// What comes after the last step: evaluation, collapse, a sample, the saved folder.
+template <class Model, class Run>
+void finish(const Model& model, Run& run, const data::TextDataset& text, const GptOptions& o) {
+  const data::TextBatches validation(text.validation, o.batch, o.context);
+  train::ResultRow row{.step = run.step(), .loss = train::evaluate_text(model, validation)};
+  std::cout << "validation loss:   " << fixed(row.loss) << '\n';
+  auto result = exported(model);
+  if (o.ffn == "exfusion") {
+    row.collapsed_loss = train::evaluate_text(result, validation);
+    std::cout << "  after collapse:  " << fixed(*row.collapsed_loss) << '\n';
+  }
+  if (run.average() != nullptr) {
+    run.average()->copy_to(result);
+    row.average_loss = train::evaluate_text(result, validation);
+    std::cout << "  moving average:  " << fixed(*row.average_loss) << '\n';
+  }
+  run.log().write(row);
+  if (o.ffn == "exfusion") std::cout << '\n' << train::fusion_table(run.measure());
+
+  const std::string written = sample(result, text, o.sample, Rng(o.seed));
+  std::cout << "\nsample:\n" << written << "\n\n";
+  run.log().write(train::SampleRow{.step = run.step(), .text = written});
 
   if constexpr (std::same_as<decltype(result), Gpt<float>>) {
     if (o.out.empty()) return;
     io::save_gpt2(result, o.out);
     data::save_vocabulary(text.tokenizer, std::filesystem::path(o.out) / "vocab.json");
     std::cout << "saved in " << o.out
-              << " (config.json, model.safetensors, vocab.json); try\n  generate --model " << o.out
-              << " --prompt \"The \"\n";
+              << " (config.json, model.safetensors, vocab.json, report.html); try\n  generate --model "
+              << o.out << " --prompt \"The \"\n";
   }
 }
 
-// The whole run. `model` is a Gpt with any kind of feed-forward network.
+/// The whole run. `model` is a Gpt with any kind of feed-forward network.
 template <class Model>
-int train_model(Model model, const data::TextDataset& text, const GptOptions& o, Rng& rng) {
-  const Schedule schedule = make_schedule(o);
-  AdamW<float> optimizer(
-      model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay, .bf16_moments = o.bf16_moments});
-  std::optional<Ema<float>> average;
-  if (o.ema > 0) average.emplace(model, EmaOptions{.decay = o.ema});
-  FusionMonitor<float> monitor;
-  monitor.measure(model);
+int train_model(Model model, const data::TextDataset& text, const GptOptions& o, const RunStart& start,
+                Rng& rng) {
   data::TextLoader batches(text.train, {.batch = o.batch, .context = o.context, .seed = o.seed});
   const data::TextBatches validation(text.validation, o.batch, o.context);
-  if (!o.out.empty())
-    io::make_writable_folder(o.out);  // learn now, not after hours, that nothing can be saved
   print_setup(model, text, o);
+  const nlohmann::json about{{"data_xxh3", hash_of(text)},
+                             {"vocabulary", text.tokenizer.text()},
+                             {"model", io::gpt2_config(model.config, "float32")}};
+  train::TrainingRun<float, Model, data::TextLoader> run(
+      model, batches, rng, training_options(model.config, o, start, about, o.context),
+      run_row(model, describe(model.config), o, "tokens"), start.checkpoint.get());
+  say_start(run, start, o);
 
-  Tape<float> tape;
-  const Index tokens_per_step = o.batch * o.accumulate * o.context;
-  train::Progress progress(
-      {.steps = o.steps, .interval = o.log_interval, .items_per_step = tokens_per_step, .items = "tokens"});
-  const train::Interrupt interrupt;
-  for (Index step = 0; step < o.steps; ++step) {
-    if (interrupt.requested()) return stop(progress, step);
-    optimizer.set_learning_rate(rate_at(schedule, step));
-
-    double loss = 0;
-    for (Index part = 0; part < o.accumulate; ++part) {
+  while (run.begin_step()) {
+    for (Index part = 0; part < o.accumulate && run.goes_on(); ++part) {
       const auto& [tokens, targets] = batches.next();
-      const Context<float> ctx{.tape = &tape,
-                               .rng = &rng,
-                               .training = true,
-                               .recompute = o.recompute,
-                               .precision = o.product_precision()};
-      const Tensor<float> part_loss = model.loss(ctx, tokens, targets);
-      tape.backward(part_loss, 1.0F / static_cast<float>(o.accumulate));
-      loss += static_cast<double>(part_loss.item()) / static_cast<double>(o.accumulate);
-      tape.clear();
+      run.pass([&](const Context<float>& ctx) {
+        return model.loss(ctx, tokens, targets, {.label_smoothing = o.label_smoothing});
+      });
     }
-    const double norm = clip(optimizer.parameters(), o.clip);
-    require_finite(step, loss, norm);
-    optimizer.step();
-    if (average) average->update(model);
-
-    progress.step({loss, norm, optimizer.learning_rate()});
-    if (evaluation_due(step, o)) {
-      const double loss_now = train::evaluate_text(model, validation, o.eval_batches);
-      progress.note("step ", step + 1, ": ", evaluation_name(o), fixed(loss_now));
+    if (!run.end_step()) continue;
+    if (o.sample_interval > 0 && run.step() % o.sample_interval == 0) {
+      run.log().write(train::SampleRow{
+          .step = run.step(),
+          .text = sample(model, text, o.sample, Rng(o.seed + static_cast<std::uint64_t>(run.step())))});
+    }
+    if (evaluation_due(run.step(), o)) {
+      run.evaluate([&] { return evaluate(model, run.average(), validation, o.eval_batches); });
+      refresh_report(run, o);
     }
   }
-  progress.finish();
-  std::cout << "\ntrained " << fixed(batches.epochs(), 1) << " epochs in "
-            << train::clock_text(progress.seconds()) << '\n';
-  finish(model, average ? &*average : nullptr, monitor, text, o, rng);
+  if (const auto code = code_of_ending(run, start, o)) return *code;
+  std::cout << "\ntrained " << fixed(batches.epochs(), 1) << " epochs in " << train::clock_text(run.seconds())
+            << '\n';
+  finish(model, run, text, o);
+  refresh_report(run, o);
   return 0;
 }
 
@@ -170,23 +228,21 @@ int main(int argc, char** argv) try {
   CLI::App app("Trains a character-level GPT with fused experts and collapses it into a dense one.");
   add_options(app, o);
   if (const auto code = parse(app, argc, argv)) return *code;
-  settle(app, o);
+  RunStart start = gather_options(app, o, "train_gpt");
+  settle(app, o, "tokens", o.context);
+  keep_settings(app, o, start);
 
-  const data::TextDataset text = load_text(o);
-  const GptConfig config{.vocab_size = text.tokenizer.vocab_size(),
-                         .context = o.context,
-                         .layers = o.layers,
-                         .heads = o.heads,
-                         .d_model = o.d_model,
-                         .dropout = o.dropout};
+  const data::TextDataset text = load_text(o, start);
+  check_data(start, o, hash_of(text));
+  const GptConfig config = model_config(o, start, text.tokenizer.vocab_size());
   if (o.dry_run) {
-    print_plan(config, o, o.context);
+    std::cout << train::memory_table(plan(config, o, o.context));
     return 0;
   }
   Rng rng(o.seed);
   int code = 0;
-  with_chosen_ffn(Gpt<float>(config, rng), o, rng,
-                  [&](auto model) { code = train_model(std::move(model), text, o, rng); });
+  with_chosen_ffn(make_model(config, o, start, rng), o, rng,
+                  [&](auto model) { code = train_model(std::move(model), text, o, start, rng); });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

@@ -3,6 +3,7 @@
 //
 //   train_vit                                           rendered shapes, a few minutes on two cores
 //   train_vit --data cifar10:DIR --ffn dense --out DIR  CIFAR-10 (binary version); dense, for comparison
+//   train_vit --resume DIR                              goes on with a run that was stopped
 
 #include <iostream>
 #include <optional>
@@ -12,14 +13,9 @@
 #include <exfusion/data/mnist.hpp>
 #include <exfusion/data/shapes.hpp>
 #include <exfusion/io/vit.hpp>
-#include <exfusion/optim/adamw.hpp>
-#include <exfusion/optim/ema.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
-#include <exfusion/train/interrupt.hpp>
-#include <exfusion/train/progress.hpp>
 
-#include "options.hpp"
 #include "training.hpp"
 
 namespace {
@@ -34,7 +30,6 @@ struct VitOptions : Options {
   Index d_model = 128;
   Index patch = 4;  // 64 patches of a 32 x 32 image
   double drop_path = 0;
-  double label_smoothing = 0;
   bool augment = true;
 
   VitOptions() {
@@ -55,12 +50,11 @@ void add_options(CLI::App& app, VitOptions& o) {
   app.add_option("--patch", o.patch, "Height and width of a patch, in pixels; must divide the image's");
   app.add_option("--drop-path", o.drop_path,
                  "Probability of skipping the last block, growing up to it, in [0, 1)");
-  app.add_option("--label-smoothing", o.label_smoothing,
-                 "Share of the target spread over all classes, in [0, 1)");
   app.add_option("--augment", o.augment,
                  "Crop and mirror the training images at random, as is usual for the data");
   add_feed_forward_options(app, o);
   add_training_options(app, o);
+  add_run_options(app, o, "images");
 }
 
 data::ImageSplit load_images(const VitOptions& o) {
@@ -71,101 +65,146 @@ data::ImageSplit load_images(const VitOptions& o) {
   throw ConfigError("--data", "is '", o.data, "': it must be builtin, cifar10:DIR or mnist:DIR");
 }
 
+/// The shape of the model that a run trains: as the options say, or as it was saved.
+VitConfig model_config(const VitOptions& o, const RunStart& start, const data::ImageDataset& images) {
+  VitConfig config{.image_size = images.height,
+                   .channels = images.channels,
+                   .patch_size = o.patch,
+                   .classes = images.classes(),
+                   .layers = o.layers,
+                   .heads = o.heads,
+                   .d_model = o.d_model};
+  if (start.checkpoint) {
+    const io::JsonConfig saved(start.checkpoint->path(), start.saved("model").dump());
+    config = io::read_vit_config(saved, images.classes());
+  } else if (!o.init_from.empty()) {
+    const io::JsonConfig saved(std::filesystem::path(o.init_from) / "config.json");
+    config = io::read_vit_config(saved, images.classes());
+  }
+  if (config.image_size != images.height || config.channels != images.channels) {
+    throw ConfigError("--init-from", o.init_from, " is a model for ", config.channels, " x ",
+                      config.image_size, " x ", config.image_size, " images: these are ", images.channels,
+                      " x ", images.height, " x ", images.width);
+  }
+  config.dropout = o.dropout;
+  config.drop_path = o.drop_path;
+  return config;
+}
+
+/// The dense model that a run begins with. One that goes on only needs its shape.
+Vit<float> make_model(const VitConfig& config, const VitOptions& o, const RunStart& start, Rng& rng) {
+  Vit<float> model(config, rng);
+  if (!start.checkpoint && !o.init_from.empty()) copy_parameters(io::load_vit<float>(o.init_from), model);
+  return model;
+}
+
+/// Tells whether they are the same images.
+std::string hash_of(const data::ImageSplit& images) {
+  std::string text;
+  for (const data::ImageDataset* part : {&images.train, &images.test}) {
+    text += io::xxh3_text(std::as_bytes(std::span(part->pixels)));
+    text += io::xxh3_text(std::as_bytes(std::span(part->labels)));
+  }
+  return text;
+}
+
+std::string describe(const VitConfig& config) {
+  return "ViT, " + std::to_string(config.layers) + " layers, " + std::to_string(config.heads) +
+         " heads, width " + std::to_string(config.d_model) + ", " + std::to_string(config.patches()) +
+         " patches of " + std::to_string(config.patch_size) + " x " + std::to_string(config.patch_size);
+}
+
 void print_setup(const auto& model, const data::ImageSplit& images, const VitOptions& o) {
+  if (o.quiet) return;
   std::cout << "data: " << images.description << '\n';
-  std::cout << "model: ViT, " << o.layers << " layers, " << o.heads << " heads, width " << o.d_model << ", "
-            << model.config.patches() << " patches of " << o.patch << " x " << o.patch << "; "
-            << o.batch * o.accumulate << " images a step\n";
+  std::cout << "model: " << describe(model.config) << "; " << o.batch * o.accumulate << " images a step\n";
   print_size(model, o);
   print_training(o);
 }
 
-std::string text_of(const train::ImageScore& score) {
-  return fixed(score.loss) + ", accuracy " + fixed(100 * score.accuracy, 2) + " %";
+std::string text_of(double loss, double accuracy) {
+  return fixed(loss) + ", accuracy " + fixed(100 * accuracy, 2) + " %";
 }
 
-// What comes after the last step: evaluation, collapse, the saved folder.
 template <class Model>
-void finish(const Model& model, const Ema<float>* average, FusionMonitor<float>& monitor,
-            const data::ImageBatches<float>& validation, const std::vector<std::string>& class_names,
-            const VitOptions& o) {
-  std::cout << "validation loss:   " << text_of(train::evaluate_images(model, validation)) << '\n';
+train::ValidationRow evaluate(const Model& model, const Ema<float>* average,
+                              const data::ImageBatches<float>& validation, Index most) {
+  const train::ImageScore score = train::evaluate_images(model, validation, most);
+  train::ValidationRow row{.loss = score.loss, .accuracy = score.accuracy};
+  if (average == nullptr) return row;
+  auto averaged = exported(model);
+  average->copy_to(averaged);
+  const train::ImageScore of_average = train::evaluate_images(averaged, validation, most);
+  row.average_loss = of_average.loss;
+  row.average_accuracy = of_average.accuracy;
+  return row;
+}
+
+/// What comes after the last step: evaluation, collapse, the saved folder.
+template <class Model, class Run>
+void finish(const Model& model, Run& run, const data::ImageBatches<float>& validation,
+            const std::vector<std::string>& class_names, const VitOptions& o) {
+  const train::ImageScore score = train::evaluate_images(model, validation);
+  train::ResultRow row{.step = run.step(), .loss = score.loss, .accuracy = score.accuracy};
+  std::cout << "validation loss:   " << text_of(score.loss, score.accuracy) << '\n';
   auto result = exported(model);
   if (o.ffn == "exfusion") {
-    std::cout << "  after collapse:  " << text_of(train::evaluate_images(result, validation)) << '\n';
+    const train::ImageScore collapsed = train::evaluate_images(result, validation);
+    row.collapsed_loss = collapsed.loss;
+    row.collapsed_accuracy = collapsed.accuracy;
+    std::cout << "  after collapse:  " << text_of(collapsed.loss, collapsed.accuracy) << '\n';
   }
-  if (average != nullptr) {
-    average->copy_to(result);
-    std::cout << "  moving average:  " << text_of(train::evaluate_images(result, validation)) << '\n';
+  if (run.average() != nullptr) {
+    run.average()->copy_to(result);
+    const train::ImageScore averaged = train::evaluate_images(result, validation);
+    row.average_loss = averaged.loss;
+    row.average_accuracy = averaged.accuracy;
+    std::cout << "  moving average:  " << text_of(averaged.loss, averaged.accuracy) << '\n';
   }
-  if (o.ffn == "exfusion") std::cout << '\n' << train::fusion_table(monitor.measure(model, o.steps));
+  run.log().write(row);
+  if (o.ffn == "exfusion") std::cout << '\n' << train::fusion_table(run.measure());
 
   if constexpr (std::same_as<decltype(result), Vit<float>>) {
     if (o.out.empty()) return;
     io::save_vit(result, o.out, class_names);
-    std::cout << "\nsaved in " << o.out << " (config.json, model.safetensors)\n";
+    std::cout << "\nsaved in " << o.out << " (config.json, model.safetensors, report.html)\n";
   }
 }
 
-// The whole run. `model` is a Vit with any kind of feed-forward network.
+/// The whole run. `model` is a Vit with any kind of feed-forward network.
 template <class Model>
-int train_model(Model model, const data::ImageSplit& images, const VitOptions& o, Rng& rng) {
-  const Schedule schedule = make_schedule(o);
+int train_model(Model model, const data::ImageSplit& images, const VitOptions& o, const RunStart& start,
+                Rng& rng) {
   const auto normalisation = data::Normalisation::of(images.train);
   const data::Augmentation augmentation = o.augment ? images.augmentation : data::Augmentation{};
-  AdamW<float> optimizer(
-      model, {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay, .bf16_moments = o.bf16_moments});
-  std::optional<Ema<float>> average;
-  if (o.ema > 0) average.emplace(model, EmaOptions{.decay = o.ema});
-  FusionMonitor<float> monitor;
-  monitor.measure(model);
   data::ImageLoader<float> batches(images.train, normalisation,
                                    {.batch = o.batch, .seed = o.seed, .augmentation = augmentation});
   const data::ImageBatches<float> validation(images.test, normalisation, o.batch);
-  if (!o.out.empty())
-    io::make_writable_folder(o.out);  // learn now, not after hours, that nothing can be saved
   print_setup(model, images, o);
+  const nlohmann::json about{{"data_xxh3", hash_of(images)},
+                             {"model", io::vit_config(model.config, images.train.class_names, "float32")}};
+  train::TrainingRun<float, Model, data::ImageLoader<float>> run(
+      model, batches, rng, training_options(model.config, o, start, about),
+      run_row(model, describe(model.config), o, "images"), start.checkpoint.get());
+  say_start(run, start, o);
 
-  Tape<float> tape;
-  train::Progress progress({.steps = o.steps,
-                            .interval = o.log_interval,
-                            .items_per_step = o.batch * o.accumulate,
-                            .items = "images"});
-  const train::Interrupt interrupt;
-  for (Index step = 0; step < o.steps; ++step) {
-    if (interrupt.requested()) return stop(progress, step);
-    optimizer.set_learning_rate(rate_at(schedule, step));
-
-    double loss = 0;
-    for (Index part = 0; part < o.accumulate; ++part) {
+  while (run.begin_step()) {
+    for (Index part = 0; part < o.accumulate && run.goes_on(); ++part) {
       const auto& [pixels, labels] = batches.next();
-      const Context<float> ctx{.tape = &tape,
-                               .rng = &rng,
-                               .training = true,
-                               .recompute = o.recompute,
-                               .precision = o.product_precision()};
-      const Tensor<float> part_loss =
-          cross_entropy(ctx, model(ctx, pixels), labels, {.label_smoothing = o.label_smoothing});
-      tape.backward(part_loss, 1.0F / static_cast<float>(o.accumulate));
-      loss += static_cast<double>(part_loss.item()) / static_cast<double>(o.accumulate);
-      tape.clear();
+      run.pass([&](const Context<float>& ctx) {
+        return cross_entropy(ctx, model(ctx, pixels), labels, {.label_smoothing = o.label_smoothing});
+      });
     }
-    const double norm = clip(optimizer.parameters(), o.clip);
-    require_finite(step, loss, norm);
-    optimizer.step();
-    if (average) average->update(model);
-
-    progress.step({loss, norm, optimizer.learning_rate()});
-    if (evaluation_due(step, o)) {
-      const train::ImageScore score = train::evaluate_images(model, validation, o.eval_batches);
-      progress.note("step ", step + 1, ", epoch ", fixed(batches.epochs(), 1), ": ", evaluation_name(o),
-                    text_of(score));
+    if (run.end_step() && evaluation_due(run.step(), o)) {
+      run.evaluate([&] { return evaluate(model, run.average(), validation, o.eval_batches); });
+      refresh_report(run, o);
     }
   }
-  progress.finish();
-  std::cout << "\ntrained " << fixed(batches.epochs(), 1) << " epochs in "
-            << train::clock_text(progress.seconds()) << '\n';
-  finish(model, average ? &*average : nullptr, monitor, validation, images.train.class_names, o);
+  if (const auto code = code_of_ending(run, start, o)) return *code;
+  std::cout << "\ntrained " << fixed(batches.epochs(), 1) << " epochs in " << train::clock_text(run.seconds())
+            << '\n';
+  finish(model, run, validation, images.train.class_names, o);
+  refresh_report(run, o);
   return 0;
 }
 
@@ -176,26 +215,21 @@ int main(int argc, char** argv) try {
   CLI::App app("Trains a Vision Transformer with fused experts and collapses it into a dense one.");
   add_options(app, o);
   if (const auto code = parse(app, argc, argv)) return *code;
-  settle(app, o);
+  RunStart start = gather_options(app, o, "train_vit");
+  settle(app, o, "images", 1);
+  keep_settings(app, o, start);
 
   const data::ImageSplit images = load_images(o);
-  const VitConfig config{.image_size = images.train.height,
-                         .channels = images.train.channels,
-                         .patch_size = o.patch,
-                         .classes = images.train.classes(),
-                         .layers = o.layers,
-                         .heads = o.heads,
-                         .d_model = o.d_model,
-                         .dropout = o.dropout,
-                         .drop_path = o.drop_path};
+  check_data(start, o, hash_of(images));
+  const VitConfig config = model_config(o, start, images.train);
   if (o.dry_run) {
-    print_plan(config, o);
+    std::cout << train::memory_table(plan(config, o));
     return 0;
   }
   Rng rng(o.seed);
   int code = 0;
-  with_chosen_ffn(Vit<float>(config, rng), o, rng,
-                  [&](auto model) { code = train_model(std::move(model), images, o, rng); });
+  with_chosen_ffn(make_model(config, o, start, rng), o, rng,
+                  [&](auto model) { code = train_model(std::move(model), images, o, start, rng); });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

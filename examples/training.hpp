@@ -1,19 +1,23 @@
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <type_traits>
 
 #include <omp.h>
 
+#include <exfusion/kernels/peak.hpp>
 #include <exfusion/models/collapse.hpp>
-#include <exfusion/optim/clip.hpp>
 #include <exfusion/train/memory_plan.hpp>
-#include <exfusion/train/progress.hpp>
+#include <exfusion/train/report.hpp>
+#include <exfusion/train/training_run.hpp>
 
-#include "options.hpp"
+#include "feed_forward_choice.hpp"
+#include "run_start.hpp"
 
 // What the two training loops have in common.
 
@@ -37,17 +41,19 @@ inline std::string with_commas(Index value) {
   return text;
 }
 
+/// What the feed-forward networks are.
+inline std::string feed_forward_text(const Options& o) {
+  const std::string experts = std::to_string(o.experts);
+  if (o.ffn == "dense") return "dense";
+  if (o.ffn == "moe")
+    return "sparse mixtures of " + experts + " experts, " + std::to_string(o.moe_k) + " for each token";
+  return experts + " experts fused into one, rule " + o.fusion + ", initialised as " + o.expert_init;
+}
+
 /// One line on the feed-forward networks, one on the number of parameters.
 template <class Model>
 void print_size(const Model& model, const Options& o) {
-  std::cout << "feed-forward networks: ";
-  if (o.ffn == "dense") std::cout << "dense\n";
-  if (o.ffn == "moe")
-    std::cout << "sparse mixtures of " << o.experts << " experts, " << o.moe_k << " for each token\n";
-  if (o.ffn == "exfusion") {
-    std::cout << o.experts << " experts fused into one, rule " << o.fusion << ", initialised as "
-              << o.expert_init << '\n';
-  }
+  std::cout << "feed-forward networks: " << feed_forward_text(o) << '\n';
   std::cout << "parameters: " << with_commas(parameter_count<float>(model)) << " trained";
   if (o.ffn == "exfusion")
     std::cout << ", " << with_commas(exported_parameter_count<float>(model)) << " exported";
@@ -61,15 +67,25 @@ inline void print_training(const Options& o) {
   if (o.schedule != "constant") std::cout << " to " << *o.min_lr;
   std::cout << ", warm-up " << *o.warmup << ", seed " << o.seed << ", " << omp_get_max_threads()
             << " threads, " << o.precision << '\n';
-  if (o.ffn != "moe") {
-    std::cout << (o.out.empty() ? "output: none (choose a folder by --out)" : "output: " + o.out) << '\n';
-  }
+  std::cout << (o.out.empty() ? "output: none (choose a folder by --out)" : "output: " + o.out);
+  if (!o.out.empty() && o.ffn == "moe") std::cout << " (no model: a sparse mixture is no dense one)";
+  std::cout << '\n';
   std::cout << '\n' << std::flush;
 }
 
-/// Prints what a step would take. `Config` is the model's; `tokens` of a sequence, 0 for images.
+/// Overwrites the parameters of `to` by those of `from`, a dense model of the same shape.
+template <class Model>
+void copy_parameters(const Model& from, const Model& to) {
+  const auto source = collect_parameters<float>(from), target = collect_parameters<float>(to);
+  for (std::size_t i = 0; i < target.parameters.size(); ++i) {
+    std::ranges::copy(source.parameters[i].tensor.values(), target.parameters[i].tensor.data());
+    target.parameters[i].tensor.set_changed();
+  }
+}
+
+/// What memory and work a step takes. `Config` is the model's; `tokens` of a sequence, 0 for images.
 template <class Config>
-void print_plan(const Config& config, const Options& o, Index tokens = 0) {
+train::MemoryPlan plan(const Config& config, const Options& o, Index tokens = 0) {
   const train::StepPlan step{.pass = {.batch = o.batch,
                                       .tokens = tokens,
                                       .recompute = o.recompute,
@@ -77,7 +93,7 @@ void print_plan(const Config& config, const Options& o, Index tokens = 0) {
                              .accumulate = o.accumulate,
                              .average = o.ema > 0,
                              .bf16_moments = o.bf16_moments};
-  std::cout << train::memory_table(train::plan_memory(config, ffn_plan(o), step));
+  return train::plan_memory(config, ffn_plan(o), step);
 }
 
 /// What is evaluated beside the trained model and saved: the collapsed model where experts are fused, else a
@@ -92,35 +108,94 @@ auto exported(const Model& model) {
   }
 }
 
-/// The norm of the step's gradient, which is scaled down to `most` where that is not 0.
-template <Scalar T>
-double clip(const ParameterList<T>& parameters, double most) {
-  return most > 0 ? clip_gradient_norm(parameters, most) : gradient_norm(parameters);
-}
-
-/// Throws Error when training has left the finite numbers, before the step spoils the weights.
-inline void require_finite(Index step, double loss, double norm) {
-  if (std::isfinite(loss) && std::isfinite(norm)) return;
-  throw Error("train", "the loss of step ", step + 1, " is ", loss, ", the norm of its gradient ", norm,
-              ": both must be finite; a smaller --lr or a longer --warmup may help");
-}
-
-/// Whether step `step` (from 0) is one after which an evaluation is due; the last one has its own.
+/// Whether an evaluation is due after `step` steps; the last one has its own.
 inline bool evaluation_due(Index step, const Options& o) {
-  return o.eval_interval > 0 && (step + 1) % o.eval_interval == 0 && step + 1 < o.steps;
+  return o.eval_interval > 0 && step % o.eval_interval == 0 && step < o.steps;
 }
 
-/// What an evaluation during training is called: it may see only a part of the data.
-inline std::string evaluation_name(const Options& o) {
-  return o.eval_batches == 0 ? "validation loss "
-                             : "validation loss (" + std::to_string(o.eval_batches) + " batches) ";
+/// What the options say of a run's steps. `config`: of the model; `tokens` of a sequence, 0 for images.
+template <class Config>
+train::TrainingOptions training_options(const Config& config, const Options& o, const RunStart& start,
+                                        nlohmann::json about, Index tokens = 0) {
+  about["program"] = start.program;
+  about["settings"] = start.settings;
+  const bool rounds = o.product_precision() == Precision::bf16;
+  return {
+      .steps = o.steps,
+      .accumulate = o.accumulate,
+      .learning_rate = [schedule = make_schedule(o)](Index step) { return rate_at(schedule, step); },
+      .adamw = {.lr = o.lr, .beta2 = o.beta2, .weight_decay = o.weight_decay, .bf16_moments = o.bf16_moments},
+      .clip = o.clip,
+      .ema = o.ema,
+      .precision = o.product_precision(),
+      .recompute = o.recompute,
+      .max_bad_steps = o.max_bad_steps,
+      .patience = o.patience,
+      .max_minutes = o.max_minutes,
+      .stop_after = o.stop_after,
+      .folder = o.out,
+      .checkpoints = {.interval = o.checkpoint_interval,
+                      .minutes = o.checkpoint_minutes,
+                      .keep_last = o.keep_last,
+                      .replace = !start.checkpoint},
+      .config = std::move(about),
+      .progress = {.interval = o.log_interval,
+                   .items_per_step = o.batch * o.accumulate * std::max<Index>(1, tokens),
+                   .items = tokens > 0 ? "tokens" : "images",
+                   .flops_per_step = plan(config, o, tokens).flops_of_step,
+                   .peak_flops = rounds ? kernels::Peak<float>::bf16_operations_per_second()
+                                        : kernels::Peak<float>::operations_per_second(),
+                   .quiet = o.quiet}};
 }
 
-/// Ends a run that a signal stopped.
-inline int stop(train::Progress& progress, Index step) {
-  progress.finish();
-  std::cout << "interrupted after step " << step << ": nothing was saved\n";
-  return interrupted;
+/// What the metrics say of the whole run.
+template <class Model>
+train::RunRow run_row(const Model& model, const std::string& description, const Options& o,
+                      const char* items) {
+  return {.items = items,
+          .model = description,
+          .feed_forward = feed_forward_text(o),
+          .parameters = parameter_count<float>(model),
+          .exported_parameters = exported_parameter_count<float>(model),
+          .steps = o.steps};
+}
+
+/// Keeps the options beside the run, and says how it began.
+template <class Run>
+void say_start(Run& run, const RunStart& start, const Options& o) {
+  if (!o.out.empty()) write_file_atomically(std::filesystem::path(o.out) / "config.toml", start.toml);
+  for (const std::string& note : start.notes) run.log().problem(run.step(), note);
+  if (start.checkpoint)
+    run.log().event(run.step(), "goes on after step ", run.step(), " from ", start.checkpoint->path());
+}
+
+/// Writes the report anew. That it cannot be written does not end the run.
+template <class Run>
+void refresh_report(Run& run, const Options& o) {
+  if (o.out.empty()) return;
+  try {
+    train::write_report(o.out, {.compare = o.compare});
+  } catch (const Error& error) {
+    run.log().progress().warn("the report could not be written: ", error.what());
+  }
+}
+
+/// The exit code of a run that did not finish, and says so.
+template <class Run>
+std::optional<int> code_of_ending(Run& run, const RunStart& start, const Options& o) {
+  run.log().progress().finish();
+  if (run.ending() == train::Ending::finished) return std::nullopt;
+  refresh_report(run, o);
+  const std::string resume = o.out.empty() ? "" : "; go on by\n  " + start.program + " --resume " + o.out;
+  if (run.ending() == train::Ending::interrupted) {
+    std::cout << "interrupted after step " << run.step() << (o.out.empty() ? ": nothing was saved" : resume)
+              << '\n';
+    return interrupted;
+  }
+  std::cout << std::flush;
+  std::cerr << "error: " << o.max_bad_steps << " steps in a row up to step " << run.step()
+            << " had numbers that are not finite; a smaller --lr or a longer --warmup may help\n";
+  return not_finite;
 }
 
 }  // namespace exfusion::examples

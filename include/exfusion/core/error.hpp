@@ -41,6 +41,11 @@ class FormatError : public Error {
   using Error::Error;
 };
 
+/// A number that training computed is infinite or NaN. A training loop can skip the step and go on.
+class NotFiniteError : public Error {
+  using Error::Error;
+};
+
 /// The operating system refused to read or write.
 class IoError : public Error {
   using Error::Error;

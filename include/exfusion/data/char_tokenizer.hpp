@@ -88,6 +88,15 @@ class CharTokenizer {
     return CharTokenizer(std::move(characters));
   }
 
+  /// Token i stands for the i-th character of `text`, as `text()` wrote it. Throws FormatError, in the name
+  /// of `where`, when it is not UTF-8, ConfigError when a character occurs twice.
+  static CharTokenizer from_characters(std::string_view text, std::string_view where = "text") {
+    std::vector<char32_t> characters;
+    for (std::size_t offset = 0; offset < text.size();)
+      characters.push_back(detail::next_code_point(text, offset, where));
+    return CharTokenizer(std::move(characters));
+  }
+
   /// No characters.
   CharTokenizer() = default;
 
@@ -136,6 +145,13 @@ class CharTokenizer {
     return text;
   }
   std::string decode(std::int32_t token) const { return decode({&token, 1}); }
+
+  /// All characters in the order of their tokens, as UTF-8.
+  std::string text() const {
+    std::string text;
+    for (char32_t character : characters_) detail::append_utf8(text, character);
+    return text;
+  }
 
   bool operator==(const CharTokenizer& other) const { return characters_ == other.characters_; }
 

@@ -19,6 +19,8 @@ struct TextOptions {
   Index context = 1;
   /// Share of the text, from its end, that is kept for validation; between 0 and 1.
   double validation_fraction = 0.1;
+  /// The vocabulary; without characters: those of the text.
+  CharTokenizer tokenizer = {};
 };
 
 /// A text as character tokens, in two parts: the first for training, the last for validation.
@@ -29,7 +31,8 @@ struct TextDataset {
   std::vector<std::int32_t> validation;
 
   /// Reads a UTF-8 file. Throws IoError when it is missing, a folder or unreadable, FormatError when it is
-  /// not UTF-8, empty, or too short for the context in either part.
+  /// not UTF-8, empty, or too short for the context in either part, Error when it has a character that
+  /// the given vocabulary lacks.
   static TextDataset from_file(const std::filesystem::path& path, const TextOptions& options = {}) {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) {
@@ -47,7 +50,8 @@ struct TextDataset {
     }
     if (text.empty()) throw FormatError(name, "is empty");
     TextDataset dataset{.name = std::move(name), .tokenizer = {}, .train = {}, .validation = {}};
-    dataset.tokenizer = CharTokenizer::from_text(text, dataset.name);
+    const bool is_given = options.tokenizer.vocab_size() > 0;
+    dataset.tokenizer = is_given ? options.tokenizer : CharTokenizer::from_text(text, dataset.name);
     dataset.train = dataset.tokenizer.encode(text, dataset.name);
     const auto total = static_cast<double>(dataset.train.size());
     // The small addend keeps the rounding of 1 - fraction from costing a character.

@@ -10,27 +10,8 @@
 
 namespace exfusion::io {
 
-namespace detail {
-
-/// The model's tensors under the names of Hugging Face's GPT2LMHeadModel; `prefix` is "transformer." or
-/// nothing.
-template <Scalar T>
-std::vector<LayoutTensor<T>> gpt2_layout(const Gpt<T>& model, const std::string& prefix) {
-  std::vector<LayoutTensor<T>> list{{prefix + "wte.weight", model.wte}, {prefix + "wpe.weight", model.wpe}};
-  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
-    const auto& block = model.blocks[i];
-    const std::string name = prefix + "h." + std::to_string(i);
-    append_layer(list, name + ".ln_1", block.norm1);
-    append_layer(list, name + ".attn.c_attn", block.attention.qkv, true);
-    append_layer(list, name + ".attn.c_proj", block.attention.projection, true);
-    append_layer(list, name + ".ln_2", block.norm2);
-    append_layer(list, name + ".mlp.c_fc", block.ffn.up, true);
-    append_layer(list, name + ".mlp.c_proj", block.ffn.down, true);
-  }
-  append_layer(list, prefix + "ln_f", model.norm);
-  return list;
-}
-
+/// The configuration that a config.json of GPT-2 describes. Throws ConfigError when it asks for something
+/// that is not supported, FormatError when a value is missing or of another type.
 inline GptConfig read_gpt2_config(const JsonConfig& json) {
   json.require("model_type", "gpt2");
   json.require("scale_attn_weights", true);
@@ -56,6 +37,7 @@ inline GptConfig read_gpt2_config(const JsonConfig& json) {
   return checked(config);
 }
 
+/// What config.json says of a GPT; `dtype` of the weights: "float32" or "float64".
 inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_view dtype) {
   return {{"architectures", {"GPT2LMHeadModel"}},
           {"model_type", "gpt2"},
@@ -77,6 +59,27 @@ inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_v
           {"bos_token_id", nullptr},
           {"eos_token_id", nullptr},
           {"torch_dtype", dtype}};
+}
+
+namespace detail {
+
+/// The model's tensors under the names of Hugging Face's GPT2LMHeadModel; `prefix` is "transformer." or
+/// nothing.
+template <Scalar T>
+std::vector<LayoutTensor<T>> gpt2_layout(const Gpt<T>& model, const std::string& prefix) {
+  std::vector<LayoutTensor<T>> list{{prefix + "wte.weight", model.wte}, {prefix + "wpe.weight", model.wpe}};
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    const auto& block = model.blocks[i];
+    const std::string name = prefix + "h." + std::to_string(i);
+    append_layer(list, name + ".ln_1", block.norm1);
+    append_layer(list, name + ".attn.c_attn", block.attention.qkv, true);
+    append_layer(list, name + ".attn.c_proj", block.attention.projection, true);
+    append_layer(list, name + ".ln_2", block.norm2);
+    append_layer(list, name + ".mlp.c_fc", block.ffn.up, true);
+    append_layer(list, name + ".mlp.c_proj", block.ffn.down, true);
+  }
+  append_layer(list, prefix + "ln_f", model.norm);
+  return list;
 }
 
 /// Whether a tensor is one that old checkpoints carry and nobody needs: a layer's causal mask.
@@ -119,7 +122,7 @@ void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder) {
                              static_cast<Index>(i));
   }
   save_hugging_face(folder, detail::gpt2_layout(model, "transformer."),
-                    detail::gpt2_config(config, std::same_as<T, float> ? "float32" : "float64"));
+                    gpt2_config(config, std::same_as<T, float> ? "float32" : "float64"));
 }
 
 /// Reads a Hugging Face GPT-2 from `folder`; its names may be bare or begin with "transformer.". `dropout`
@@ -127,7 +130,7 @@ void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder) {
 /// the two disagree, ConfigError when config.json asks for something that is not supported.
 template <Scalar T>
 Gpt<T> load_gpt2(const std::filesystem::path& folder) {
-  const GptConfig config = detail::read_gpt2_config(JsonConfig(folder / "config.json"));
+  const GptConfig config = read_gpt2_config(JsonConfig(folder / "config.json"));
   const SafetensorsReader reader(folder / "model.safetensors");
   const std::string prefix = reader.contains("transformer.wte.weight") ? "transformer." : "";
   detail::check_gpt2_shapes(reader, config, prefix);

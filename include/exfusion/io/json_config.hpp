@@ -30,6 +30,9 @@ class JsonConfig {
     parse(read_file(path));
   }
 
+  /// The same for a text in memory; `name` stands in for the file in errors.
+  JsonConfig(std::string name, const std::string& content) : file_(std::move(name)) { parse(content); }
+
   const std::string& file() const { return file_; }
 
   bool has(const std::string& key) const { return object_.contains(key) && !object_[key].is_null(); }

@@ -10,6 +10,64 @@
 
 namespace exfusion::io {
 
+/// The configuration that a config.json of ViT describes, for a classifier of so many classes. Throws
+/// ConfigError when it asks for something that is not supported, FormatError when a value is missing or of
+/// another type.
+inline VitConfig read_vit_config(const JsonConfig& json, Index classes) {
+  json.require("model_type", "vit");
+  json.require("qkv_bias", true);
+  VitConfig config{.image_size = json.get<Index>("image_size", 224),
+                   .channels = json.get<Index>("num_channels", 3),
+                   .patch_size = json.get<Index>("patch_size", 16),
+                   .classes = classes,
+                   .layers = json.get<Index>("num_hidden_layers"),
+                   .heads = json.get<Index>("num_attention_heads"),
+                   .d_model = json.get<Index>("hidden_size"),
+                   .d_ff = json.get<Index>("intermediate_size"),
+                   .dropout = json.get<double>("hidden_dropout_prob", 0.0),
+                   .layer_norm_eps = json.get<double>("layer_norm_eps", 1e-12)};
+  const std::string activation = json.get<std::string>("hidden_act", "gelu");
+  if (activation == "gelu_pytorch_tanh" || activation == "gelu_new") {
+    config.activation = Activation::gelu_tanh;
+  } else if (activation != "gelu") {
+    json.unsupported("hidden_act", "gelu, gelu_new and gelu_pytorch_tanh are supported");
+  }
+  if (json.has("id2label") && static_cast<Index>(json["id2label"].size()) != classes) {
+    throw FormatError(json.file(), "id2label has ", json["id2label"].size(), " labels, the classifier ",
+                      classes);
+  }
+  return checked(config);
+}
+
+/// What config.json says of a ViT; `labels` of the classes may be empty, `dtype` of the weights is "float32"
+/// or "float64".
+inline nlohmann::ordered_json vit_config(const VitConfig& config, const std::vector<std::string>& labels,
+                                         std::string_view dtype) {
+  nlohmann::ordered_json id2label, label2id;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(config.classes); ++i) {
+    const std::string label = labels.empty() ? "LABEL_" + std::to_string(i) : labels[i];
+    id2label[std::to_string(i)] = label;
+    label2id[label] = i;
+  }
+  return {{"architectures", {"ViTForImageClassification"}},
+          {"model_type", "vit"},
+          {"image_size", config.image_size},
+          {"num_channels", config.channels},
+          {"patch_size", config.patch_size},
+          {"hidden_size", config.d_model},
+          {"num_hidden_layers", config.layers},
+          {"num_attention_heads", config.heads},
+          {"intermediate_size", config.hidden()},
+          {"hidden_act", config.activation == Activation::gelu_erf ? "gelu" : "gelu_pytorch_tanh"},
+          {"layer_norm_eps", config.layer_norm_eps},
+          {"qkv_bias", true},
+          {"hidden_dropout_prob", config.dropout},
+          {"attention_probs_dropout_prob", 0.0},
+          {"id2label", id2label},
+          {"label2id", label2id},
+          {"torch_dtype", dtype}};
+}
+
 namespace detail {
 
 /// Appends query, key and value, which are the three parts of our one matrix.
@@ -52,59 +110,6 @@ std::vector<LayoutTensor<T>> vit_layout(const Vit<T>& model) {
   return list;
 }
 
-inline VitConfig read_vit_config(const JsonConfig& json, Index classes) {
-  json.require("model_type", "vit");
-  json.require("qkv_bias", true);
-  VitConfig config{.image_size = json.get<Index>("image_size", 224),
-                   .channels = json.get<Index>("num_channels", 3),
-                   .patch_size = json.get<Index>("patch_size", 16),
-                   .classes = classes,
-                   .layers = json.get<Index>("num_hidden_layers"),
-                   .heads = json.get<Index>("num_attention_heads"),
-                   .d_model = json.get<Index>("hidden_size"),
-                   .d_ff = json.get<Index>("intermediate_size"),
-                   .dropout = json.get<double>("hidden_dropout_prob", 0.0),
-                   .layer_norm_eps = json.get<double>("layer_norm_eps", 1e-12)};
-  const std::string activation = json.get<std::string>("hidden_act", "gelu");
-  if (activation == "gelu_pytorch_tanh" || activation == "gelu_new") {
-    config.activation = Activation::gelu_tanh;
-  } else if (activation != "gelu") {
-    json.unsupported("hidden_act", "gelu, gelu_new and gelu_pytorch_tanh are supported");
-  }
-  if (json.has("id2label") && static_cast<Index>(json["id2label"].size()) != classes) {
-    throw FormatError(json.file(), "id2label has ", json["id2label"].size(), " labels, the classifier ",
-                      classes);
-  }
-  return checked(config);
-}
-
-inline nlohmann::ordered_json vit_config(const VitConfig& config, const std::vector<std::string>& labels,
-                                         std::string_view dtype) {
-  nlohmann::ordered_json id2label, label2id;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(config.classes); ++i) {
-    const std::string label = labels.empty() ? "LABEL_" + std::to_string(i) : labels[i];
-    id2label[std::to_string(i)] = label;
-    label2id[label] = i;
-  }
-  return {{"architectures", {"ViTForImageClassification"}},
-          {"model_type", "vit"},
-          {"image_size", config.image_size},
-          {"num_channels", config.channels},
-          {"patch_size", config.patch_size},
-          {"hidden_size", config.d_model},
-          {"num_hidden_layers", config.layers},
-          {"num_attention_heads", config.heads},
-          {"intermediate_size", config.hidden()},
-          {"hidden_act", config.activation == Activation::gelu_erf ? "gelu" : "gelu_pytorch_tanh"},
-          {"layer_norm_eps", config.layer_norm_eps},
-          {"qkv_bias", true},
-          {"hidden_dropout_prob", config.dropout},
-          {"attention_probs_dropout_prob", 0.0},
-          {"id2label", id2label},
-          {"label2id", label2id},
-          {"torch_dtype", dtype}};
-}
-
 /// Throws FormatError when the sizes of `config` are not those of the file, so that a model is made only from
 /// sizes that a file of real tensors bears out.
 inline void check_vit_shapes(const SafetensorsReader& reader, const VitConfig& config) {
@@ -144,7 +149,7 @@ void save_vit(const Vit<T>& model, const std::filesystem::path& folder,
                              static_cast<Index>(i));
   }
   save_hugging_face(folder, detail::vit_layout(model),
-                    detail::vit_config(config, labels, std::same_as<T, float> ? "float32" : "float64"));
+                    vit_config(config, labels, std::same_as<T, float> ? "float32" : "float64"));
 }
 
 /// Reads a Hugging Face ViTForImageClassification from `folder`. `dropout` becomes hidden_dropout_prob;
@@ -156,7 +161,7 @@ Vit<T> load_vit(const std::filesystem::path& folder) {
   const SafetensorsReader reader(folder / "model.safetensors");
   const Shape head = reader.shape("classifier.weight");
   if (head.rank() != 2) throw FormatError(reader.path(), "classifier.weight is ", head, ", not a matrix");
-  const VitConfig config = detail::read_vit_config(json, head[0]);
+  const VitConfig config = read_vit_config(json, head[0]);
   detail::check_vit_shapes(reader, config);
   Rng rng;
   Vit<T> model(config, rng);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <ostream>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,6 +72,13 @@ class FusionMonitor {
       previous = layer.weights;
     });
     return result;
+  }
+
+  /// Calls `visit(name, span)` for each layer's weights of the last measurement (std::span<double>, which may
+  /// be written to), so that a checkpoint can hold them.
+  template <class Visit>
+  void visit_state(const Visit& visit) {
+    for (auto& [name, weights] : previous_) visit(name, std::span<double>(weights));
   }
 
  private:

@@ -48,12 +48,12 @@ class MemoryBank : public StepState<T> {
   /// Steps folded in so far.
   Index steps() const { return static_cast<Index>(values_[static_cast<std::size_t>(experts_)]); }
 
-  /// Takes a [1, E] of one training pass. Throws Error when a weight is not finite.
+  /// Takes a [1, E] of one training pass. Throws NotFiniteError when a weight is not finite.
   void observe(const Tensor<T>& a) {
     for (Index i = 0; i < experts_; ++i) {
       if (std::isfinite(a.data()[i])) continue;
-      throw Error("memory_bank", "the router's weight ", i, " is ", a.data()[i],
-                  ": its parameters or the layer's input are not finite");
+      throw NotFiniteError("memory_bank", "the router's weight ", i, " is ", a.data()[i],
+                           ": its parameters or the layer's input are not finite");
     }
     for (Index i = 0; i < experts_; ++i) sum_[static_cast<std::size_t>(i)] += a.data()[i];
     ++observations_;

@@ -69,8 +69,8 @@ struct MemoryBankFusion {
     router.bias.set_options(fusion);
   }
 
-  /// a [1, E] for x [..., D]; in training the bank takes note of the router's weights. Throws Error when they
-  /// are not finite.
+  /// a [1, E] for x [..., D]; in training the bank takes note of the router's weights. Throws
+  /// NotFiniteError when they are not finite.
   Tensor<T> training_weights(const Context<T>& ctx, const Tensor<T>& x) const {
     const Tensor<T> p = ops::mean_rows(ctx, x);
     const Tensor<T> z = router(ctx.with_precision(Precision::fp32), p.reshape({1, p.size()}));

@@ -25,8 +25,8 @@ void check_fusion_weights(const ExpertSlab<T>& slab, const Tensor<T>& a) {
   }
   for (Index i = 0; i < a.size(); ++i) {
     if (std::isfinite(a.data()[i])) continue;
-    throw Error("fuse", "fusion weight a[", i / slab.experts(), ", ", i % slab.experts(), "] is ",
-                a.data()[i], ": it must be finite");
+    throw NotFiniteError("fuse", "fusion weight a[", i / slab.experts(), ", ", i % slab.experts(), "] is ",
+                         a.data()[i], ": it must be finite");
   }
 }
 
@@ -111,8 +111,8 @@ struct FuseNode {
 /// With a tape, W is the slab's own, its gradient G collects in the slab over backward passes, and a receives
 /// the gradient that `form` says. All passes of one optimizer step must then use the same a. Without a tape
 /// W is the slab's own too, or memory of its own while the slab's still serves other passes.
-/// Throws ShapeError when a is not [groups, E], Error when a weight is not finite, ConfigError when a differs
-/// from that of an earlier pass whose gradients are not yet used.
+/// Throws ShapeError when a is not [groups, E], NotFiniteError when a weight is not finite, ConfigError when
+/// a differs from that of an earlier pass whose gradients are not yet used.
 template <Scalar T>
 Tensor<T> fuse(const Context<T>& ctx, const ExpertSlab<T>& slab, const Tensor<T>& a,
                FusionGradient form = FusionGradient::exact) {

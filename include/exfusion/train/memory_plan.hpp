@@ -7,6 +7,7 @@
 
 #include <exfusion/models/flops.hpp>
 #include <exfusion/train/activation_plan.hpp>
+#include <exfusion/train/units.hpp>
 
 namespace exfusion::train {
 
@@ -164,19 +165,6 @@ MemoryPlan plan_memory(const Config& config, const FfnPlan& ffn, const StepPlan&
       static_cast<double>(step.accumulate) * training_flops(plan.forward, step.pass.recompute);
   if (ffn.kind == FfnKind::fused) plan.flops_of_step += fuse_flops(config, ffn.experts);
   return plan;
-}
-
-/// 1536 as "1.5 KiB".
-inline std::string byte_text(double bytes) {
-  const char* unit = "B";
-  for (const char* larger : {"KiB", "MiB", "GiB", "TiB"}) {
-    if (bytes < 1024) break;
-    bytes /= 1024;
-    unit = larger;
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*f %s", *unit == 'B' ? 0 : 1, bytes, unit);
-  return text;
 }
 
 /// The plan as lines of text.

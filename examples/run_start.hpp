@@ -1,0 +1,110 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <exfusion/train/checkpoint_folder.hpp>
+
+#include "settings.hpp"
+
+// How a run begins: its options gathered from the command line, a file and the run that goes on.
+
+namespace exfusion::examples {
+
+struct RunStart {
+  std::string program;
+  std::unique_ptr<io::CheckpointReader> checkpoint;  ///< To go on from; null: a run from the beginning.
+  std::vector<std::string> notes;                    ///< What the search for it found.
+  Settings settings;
+  std::string toml;
+
+  /// What the checkpoint says of its run; `key` is one of "settings", "data_xxh3" and what a program adds.
+  const nlohmann::json& saved(const char* key) const {
+    const auto& config = checkpoint->info().config;
+    if (!config.contains(key)) throw FormatError(checkpoint->path(), "does not say its run's ", key);
+    return config.at(key);
+  }
+};
+
+namespace detail {
+
+/// Finds what `--resume` means, and settles `--out` where it is not given.
+inline void find_checkpoint(Options& o, RunStart& start) {
+  namespace fs = std::filesystem;
+  if (o.resume == "auto") {
+    if (o.out.empty()) throw ConfigError("--resume", "auto looks for a run in --out, which is not given");
+    start.checkpoint = train::open_newest_checkpoint(fs::path(o.out) / "checkpoints", start.notes);
+    if (!start.checkpoint)
+      start.notes.push_back("no checkpoint in " + o.out + " yet: a run from the beginning");
+    return;
+  }
+  fs::path path = o.resume;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    start.checkpoint = std::make_unique<io::CheckpointReader>(path);
+    start.checkpoint->verify();
+    path = path.has_parent_path() ? path.parent_path() : ".";
+  } else {
+    if (fs::is_directory(path / "checkpoints", error)) path /= "checkpoints";
+    start.checkpoint = train::open_newest_checkpoint(path, start.notes);
+    if (!start.checkpoint) throw ConfigError("--resume", o.resume, " holds no checkpoint");
+  }
+  if (!o.out.empty()) return;
+  if (path.filename() != "checkpoints")
+    throw ConfigError("--resume", o.resume, " is outside a run's folder: say by --out where to go on");
+  o.out = path.has_parent_path() ? path.parent_path().string() : ".";
+}
+
+/// Whether a folder holds a run, or a model that a run would replace.
+inline bool is_taken(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const char* name : {"metrics.jsonl", "model.safetensors"}) {
+    if (std::filesystem::exists(folder / name, error)) return true;
+  }
+  return !train::list_checkpoints(folder / "checkpoints").empty();
+}
+
+}  // namespace detail
+
+/// Gathers the options of a run that `program` begins or goes on with, and checks them but for `settle`.
+/// Throws ConfigError, and IoError and FormatError when a file cannot be read.
+inline RunStart gather_options(CLI::App& app, Options& o, const std::string& program) {
+  RunStart start{.program = program, .checkpoint = nullptr, .notes = {}, .settings = {}, .toml = {}};
+  const std::set<std::string> given = given_options(app);
+  if (!o.config.empty()) read_config_file(app, o.config);
+  if (!o.resume.empty()) detail::find_checkpoint(o, start);
+  if (start.checkpoint) {
+    const std::string path = start.checkpoint->path();
+    if (const auto& other = start.saved("program"); other != program)
+      throw ConfigError("--resume", path, " is a checkpoint of ", other.dump());
+    try {
+      adopt_settings(app, start.saved("settings").get<Settings>(), o.override_keys, path);
+    } catch (const nlohmann::json::exception& error) {
+      throw FormatError(path, "its run's settings are damaged: ", error.what());
+    }
+  } else if (!o.out.empty() && !o.overwrite && !o.dry_run && detail::is_taken(o.out)) {
+    throw ConfigError("--out", "there is a run or a model in ", o.out,
+                      ": go on with it by --resume auto, or replace it by --overwrite");
+  }
+  refuse_idle_flags(o, given);
+  return start;
+}
+
+/// Takes note of the options once they are settled.
+inline void keep_settings(CLI::App& app, const Options& o, RunStart& start) {
+  start.settings = settings_of(app, o);
+  start.toml = settings_toml(app, start.settings);
+}
+
+/// Throws ConfigError when a run would go on with other data than it began with, unless `--override data`.
+inline void check_data(const RunStart& start, const Options& o, const std::string& data_hash) {
+  if (!start.checkpoint || start.saved("data_xxh3") == data_hash) return;
+  if (std::ranges::find(o.override_keys, "data") != o.override_keys.end()) return;
+  throw ConfigError("--resume", "the data are not those that the run of ", start.checkpoint->path(),
+                    " began with: name data by --override to go on with them");
+}
+
+}  // namespace exfusion::examples

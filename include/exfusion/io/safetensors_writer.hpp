@@ -1,0 +1,97 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include <exfusion/core/file.hpp>
+#include <exfusion/core/tensor.hpp>
+#include <exfusion/io/safetensors_header.hpp>
+
+namespace exfusion::io {
+
+/// One tensor of a file by its bytes, which belong to somebody else.
+struct SafetensorsEntry {
+  std::string name;
+  Dtype dtype = Dtype::F32;
+  std::vector<Index> shape;
+  std::span<const std::byte> bytes;
+};
+
+/// One tensor to write, or a place in a model to read one into.
+template <Scalar T>
+struct NamedTensor {
+  std::string name;
+  Tensor<T> tensor;
+};
+
+/// Sorts entries into the order in which their data stand in a file: wide numbers first, so that all are
+/// aligned, then by name.
+inline void sort_entries(std::vector<SafetensorsEntry>& entries) {
+  std::ranges::sort(entries, [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+    return std::forward_as_tuple(info(b.dtype).bytes, a.name) <
+           std::forward_as_tuple(info(a.dtype).bytes, b.name);
+  });
+}
+
+/// The header of `entries` in the order given, padded with spaces to a multiple of 8 bytes. Throws
+/// ConfigError when the reader would not accept it: a name or the metadata too long or not UTF-8, a name
+/// twice, bytes that are not what the shape needs.
+inline std::string safetensors_header(const std::vector<SafetensorsEntry>& entries,
+                                      const std::map<std::string, std::string>& metadata) {
+  std::string text = "{";
+  std::uint64_t offset = 0;
+  try {
+    if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
+    for (const SafetensorsEntry& entry : entries) {
+      const std::uint64_t end = offset + entry.bytes.size();
+      if (text.size() > 1) text += ',';
+      text += nlohmann::json(entry.name).dump() + ":{\"dtype\":\"" + std::string(info(entry.dtype).name) +
+              "\",\"shape\":" + nlohmann::json(entry.shape).dump() + ",\"data_offsets\":[" +
+              std::to_string(offset) + "," + std::to_string(end) + "]}";
+      offset = end;
+    }
+    text += '}';
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    parse_safetensors_header("header", text, offset);
+  } catch (const nlohmann::json::exception& error) {
+    throw ConfigError("safetensors", "a name or the metadata cannot be written: ", error.what());
+  } catch (const FormatError& error) {
+    throw ConfigError("safetensors", "the result could not be read again: ", error.what());
+  }
+  return text;
+}
+
+/// Writes a file of this header and the entries' bytes, whole or not at all. Throws IoError.
+inline void write_safetensors_file(const std::filesystem::path& path, std::string_view header,
+                                   const std::vector<SafetensorsEntry>& entries) {
+  write_file_atomically(path, [&](exfusion::detail::FileDescriptor& file) {
+    const std::uint64_t header_bytes = header.size();
+    file.write_all(std::as_bytes(std::span(&header_bytes, 1)));
+    file.write_all(std::as_bytes(std::span(header)));
+    for (const SafetensorsEntry& entry : entries) file.write_all(entry.bytes);
+  });
+}
+
+/// Writes tensors of floats as F32 (of doubles as F64), sorted by name, whole or not at all. Throws
+/// ConfigError as `safetensors_header` does, IoError when the file cannot be written.
+template <Scalar T>
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor<T>>& tensors,
+                       const std::map<std::string, std::string>& metadata = {}) {
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, tensor] : tensors) {
+    const Shape& shape = tensor.shape();
+    entries.push_back({name, dtype_of<T>, {}, std::as_bytes(tensor.values())});
+    for (int axis = 0; axis < shape.rank(); ++axis) entries.back().shape.push_back(shape[axis]);
+  }
+  sort_entries(entries);
+  write_safetensors_file(path, safetensors_header(entries, metadata), entries);
+}
+
+}  // namespace exfusion::io
