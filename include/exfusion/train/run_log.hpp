@@ -22,12 +22,9 @@ class RunLog {
   RunLog(const std::filesystem::path& folder, ProgressOptions options, Index step, const RunRow& description)
       : progress_(std::move(options)) {
     if (folder.empty()) return;
-    metrics_.emplace(folder, step == 0 ? MetricsStart::fresh : MetricsStart::resume);
-    if (step == 0) {
-      metrics_->write(description);
-    } else {
-      metrics_->truncate_to(step);
-    }
+    metrics_.emplace(folder, step == 0 ? MetricsWriter::fresh : MetricsWriter::resume);
+    if (step > 0) metrics_->truncate_to(step);
+    metrics_->write(description);
   }
 
   Progress& progress() { return progress_; }

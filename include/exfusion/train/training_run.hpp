@@ -327,7 +327,7 @@ class TrainingRun {
                          .items_per_second = pace.items_per_second,
                          .mfu = pace.mfu,
                          .seconds = seconds(),
-                         .memory_bytes = memory_use(),
+                         .memory_bytes = static_cast<Index>(memory_use()),
                          .bad_steps = cursor_.bad_steps});
     cursor_.loss_sum = 0;
     cursor_.loss_steps = 0;
