@@ -6,6 +6,7 @@
 
 #include <exfusion/models/attention_map.hpp>
 #include <exfusion/models/upcycle.hpp>
+#include <exfusion/nn/static_fusion.hpp>
 #include <exfusion/ops/attention.hpp>
 
 namespace exfusion {
@@ -27,7 +28,8 @@ TEST(MeanAttention, IsWhatAttentionMultipliesTheValuesBy) {
     for (Index row = 0; row < batch * tokens; ++row) {
       for (Index t = 0; t < tokens; ++t) {
         double expected = 0;
-        for (Index head = 0; head < heads; ++head) expected += y.data()[row * d_model + head * tokens + t] / heads;
+        for (Index head = 0; head < heads; ++head)
+          expected += y.data()[row * d_model + head * tokens + t] / heads;
         EXPECT_NEAR(mean.data()[row * tokens + t], expected, 1e-12);
       }
     }
@@ -93,8 +95,7 @@ TEST(AttentionMap, IsTheRolloutsRowOfTheClassTokenOrTheMeanOfItsRows) {
     const auto maps = attention_map(model, images);
     ASSERT_EQ(maps.shape(), (Shape{2, 3, 3}));
     for (Index image = 0; image < 2; ++image) {
-      const Matrix rollout =
-          naive_rollout(model, Tensor<double>(images.data() + image * 162, {1, 2, 9, 9}));
+      const Matrix rollout = naive_rollout(model, Tensor<double>(images.data() + image * 162, {1, 2, 9, 9}));
       std::vector<double> expected(9);
       for (std::size_t patch = 0; patch < 9; ++patch) {
         if (pooling == Pooling::cls) expected[patch] = rollout[0][patch + 1];

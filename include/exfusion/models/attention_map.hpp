@@ -19,10 +19,12 @@ Tensor<T> mean_attention(const Tensor<T>& qkv, Index heads) {
   const Index batch = qkv.shape()[0], tokens = qkv.shape()[1], d_model = qkv.shape()[2] / 3;
   const Index d_head = d_model / heads;
   const T scale = 1 / std::sqrt(static_cast<T>(d_head));
-  const auto mean = Tensor<T>::zeros({batch, tokens, tokens}), all = Tensor<T>::empty({batch, tokens, tokens});
+  const auto mean = Tensor<T>::zeros({batch, tokens, tokens}),
+             all = Tensor<T>::empty({batch, tokens, tokens});
   parallel_for(batch * tokens, 8, [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) {
-      const auto scores = all.values().subspan(static_cast<std::size_t>(row * tokens), static_cast<std::size_t>(tokens));
+      const auto scores =
+          all.values().subspan(static_cast<std::size_t>(row * tokens), static_cast<std::size_t>(tokens));
       const T* keys = qkv.data() + row / tokens * tokens * 3 * d_model + d_model;
       for (Index head = 0; head < heads; ++head) {
         const T* q = qkv.data() + row * 3 * d_model + head * d_head;
@@ -44,8 +46,8 @@ Tensor<T> mean_attention(const Tensor<T>& qkv, Index heads) {
   return mean;
 }
 
-/// flow [T] = flow (attention + 1) / 2: where what arrives at one layer's tokens came from, half of it through
-/// the residual connection. attention [T, T].
+/// flow [T] = flow (attention + 1) / 2: where what arrives at one layer's tokens came from, half of it
+/// through the residual connection. attention [T, T].
 template <Scalar T>
 void roll_back(std::vector<T>& flow, const T* attention) {
   const std::size_t tokens = flow.size();
@@ -65,7 +67,8 @@ void roll_back(std::vector<T>& flow, const T* attention) {
 /// (Abnar and Zuidema, arXiv 2005.00928, section 3): the product over the layers of (A + 1) / 2, A being the
 /// attention averaged over the heads; its row for the class token, or with mean pooling the mean of its rows.
 /// Returns [B, grid, grid], patches from the top left, the sum of each map 1. For evaluation: memory grows by
-/// T^2 for each image and layer, and nothing is recorded. Throws ShapeError when the images are not the model's.
+/// T^2 for each image and layer, and nothing is recorded. Throws ShapeError when the images are not the
+/// model's.
 template <Scalar T, Ffn<T> F>
 Tensor<T> attention_map(const Vit<T, F>& model, const Tensor<T>& images) {
   const Context<T> ctx;
