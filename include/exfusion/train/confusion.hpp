@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <exfusion/autograd/context.hpp>
 #include <exfusion/data/image_loader.hpp>
 
 namespace exfusion::train {

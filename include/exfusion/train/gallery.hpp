@@ -37,9 +37,10 @@ std::pair<std::size_t, double> prediction(std::span<const T> logits) {
 
 }  // namespace detail
 
-/// `count` of the images, always the same for the same seed, with what the model makes of them and its attention
-/// map. Needs zlib. Throws ConfigError when `count` is not positive, there are no images or the normalisation
-/// does not fit; ShapeError when the images are not the model's or have other than 1 or 3 channels.
+/// `count` of the images, always the same for the same seed, with what the model makes of them and its
+/// attention map. Needs zlib. Throws ConfigError when `count` is not positive, there are no images or the
+/// normalisation does not fit; ShapeError when the images are not the model's or have other than 1 or 3
+/// channels.
 template <Scalar T, Ffn<T> F>
 std::vector<GalleryImage> image_gallery(const Vit<T, F>& model, const data::ImageDataset& images,
                                         const data::Normalisation& normalisation, Index count,
