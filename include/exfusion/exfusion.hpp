@@ -21,6 +21,7 @@
 #include <exfusion/core/shape.hpp>
 #include <exfusion/core/shared_state.hpp>
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/models/attention_map.hpp>
 #include <exfusion/models/collapse.hpp>
 #include <exfusion/models/config_check.hpp>
 #include <exfusion/models/expert_init.hpp>

@@ -119,14 +119,18 @@ struct Vit {
 
   /// images [B, C, H, W] to logits [B, classes]. Throws ShapeError when C, H or W is not the model's.
   Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& images) const {
-    check_images(images);
-    const bool with_class_token = config.pooling == Pooling::cls;
-    Tensor<T> x = patch(ctx, images);
-    if (with_class_token) x = ops::prepend_token(ctx, x, class_token);
-    x = ops::dropout(ctx, ops::add_position(ctx, x, position), config.dropout);
+    Tensor<T> x = embed(ctx, images);
     for (const auto& block : blocks) x = block(ctx, x);
     x = norm(ctx, x);
-    return head(ctx, with_class_token ? ops::select_token(ctx, x, 0) : ops::mean_pool(ctx, x));
+    return head(ctx, config.pooling == Pooling::cls ? ops::select_token(ctx, x, 0) : ops::mean_pool(ctx, x));
+  }
+
+  /// images [B, C, H, W] to what the first block sees, [B, tokens, D]. Throws as `operator()`.
+  Tensor<T> embed(const Context<T>& ctx, const Tensor<T>& images) const {
+    check_images(images);
+    Tensor<T> x = patch(ctx, images);
+    if (config.pooling == Pooling::cls) x = ops::prepend_token(ctx, x, class_token);
+    return ops::dropout(ctx, ops::add_position(ctx, x, position), config.dropout);
   }
 
   /// The same model with `make(ffn, layer)` in place of each feed-forward network; the rest is copied deeply.
