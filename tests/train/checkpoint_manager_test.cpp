@@ -77,12 +77,14 @@ TEST(CheckpointManager, SavesWhatStoodThereWhenItWasAsked) {
 TEST(CheckpointManager, IsDueByStepsAndByTime) {
   const TemporaryFolder folder;
   CheckpointManager by_steps(folder / "a", {.interval = 20, .minutes = 0});
-  EXPECT_FALSE(by_steps.due(19));
-  EXPECT_TRUE(by_steps.due(40));
+  EXPECT_FALSE(by_steps.due(19, 0));
+  EXPECT_TRUE(by_steps.due(40, 20));
+  EXPECT_FALSE(by_steps.due(59, 40));
+  EXPECT_TRUE(by_steps.due(61, 40)) << "missed at 60";
   CheckpointManager by_time(folder / "b", {.interval = 0, .minutes = 1e-9});
-  EXPECT_TRUE(by_time.due(7));
+  EXPECT_TRUE(by_time.due(7, 0));
   CheckpointManager never(folder / "c", {.interval = 0, .minutes = 0});
-  EXPECT_FALSE(never.due(20));
+  EXPECT_FALSE(never.due(20, 0));
   EXPECT_THROW(CheckpointManager(folder / "d", {.interval = -1}), ConfigError);
   EXPECT_THROW(CheckpointManager(folder / "d", {.keep_last = 0}), ConfigError);
 }

@@ -57,10 +57,11 @@ class CheckpointManager {
 
   const std::filesystem::path& folder() const { return folder_; }
 
-  /// Whether a checkpoint is due after `step` steps and none is being written.
-  bool due(Index step) {
+  /// Whether a checkpoint is due after `step` steps, the one before being that of `last` steps, and none is
+  /// being written. One that came due while another was written is due as soon as that is done.
+  bool due(Index step, Index last) {
     const std::chrono::duration<double> age = Clock::now() - saved_;
-    const bool by_steps = options_.interval > 0 && step % options_.interval == 0;
+    const bool by_steps = options_.interval > 0 && step / options_.interval > last / options_.interval;
     const bool by_time = options_.minutes > 0 && age.count() >= 60 * options_.minutes;
     return (by_steps || by_time) && !is_writing();
   }

@@ -337,7 +337,9 @@ class TrainingRun {
     if (!checkpoints_) return;
     tell();
     const bool is_new = cursor_.step != saved_step_;
-    if (is_new && cursor_.bad_steps_in_row == 0 && (best_is_due_ || checkpoints_->due(cursor_.step))) save();
+    if (is_new && cursor_.bad_steps_in_row == 0 &&
+        (best_is_due_ || checkpoints_->due(cursor_.step, saved_step_)))
+      save();
   }
 
   void save() {
