@@ -229,6 +229,7 @@ inline std::map<std::string, std::string> idle_flags(const Options& o) {
   only(o.schedule == "wsd", "--schedule wsd", {"--decay-steps"});
   only(o.schedule != "constant", "a schedule that falls", {"--min-lr"});
   only(o.init_from.empty(), "a fresh model: leave --init-from away", {"--layers", "--heads", "--d-model"});
+  only(!o.resume.empty(), "--resume", {"--override"});
   only(!o.out.empty(), "--out",
        {"--checkpoint-interval", "--checkpoint-minutes", "--keep-last", "--compare"});
   return idle;

@@ -75,6 +75,7 @@ inline RunStart gather_options(CLI::App& app, Options& o, const std::string& pro
   RunStart start{.program = program, .checkpoint = nullptr, .notes = {}, .settings = {}, .toml = {}};
   const std::set<std::string> given = given_options(app);
   if (!o.config.empty()) read_config_file(app, o.config);
+  check_override(app, o.override_keys);
   if (!o.resume.empty()) detail::find_checkpoint(o, start);
   if (start.checkpoint) {
     const std::string path = start.checkpoint->path();

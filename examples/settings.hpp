@@ -119,6 +119,14 @@ inline void refuse_idle_flags(const Options& o, const std::set<std::string>& giv
   }
 }
 
+/// Throws ConfigError naming a name given to `--override` that is neither an option's nor "data".
+inline void check_override(const CLI::App& app, const std::vector<std::string>& override_keys) {
+  for (const std::string& key : override_keys) {
+    if (key != "data" && app.get_option_no_throw("--" + key) == nullptr)
+      throw ConfigError("--override", "names '", key, "', which is no option");
+  }
+}
+
 /// Reads a TOML file; options that have been given already keep their value. Throws IoError, ConfigError
 /// naming a key that is no option or a value that does not fit.
 inline void read_config_file(CLI::App& app, const std::string& path) {
@@ -170,10 +178,6 @@ inline std::string settings_toml(CLI::App& app, const Settings& settings) {
 inline void adopt_settings(CLI::App& app, const Settings& settings,
                            const std::vector<std::string>& override_keys, const std::string& where) {
   std::string differing;
-  for (const std::string& key : override_keys) {
-    if (!settings.contains(key) && app.get_option_no_throw("--" + key) == nullptr)
-      throw ConfigError("--override", "names '", key, "', which is no option");
-  }
   for (CLI::Option* option : detail::named_options(app)) {
     const std::string name = detail::name_of(*option);
     if (detail::is_of_session(name)) continue;

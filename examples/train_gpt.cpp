@@ -186,13 +186,14 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
                 Rng& rng) {
   data::TextLoader batches(text.train, {.batch = o.batch, .context = o.context, .seed = o.seed});
   const data::TextBatches validation(text.validation, o.batch, o.context);
-  print_setup(model, text, o);
   const nlohmann::json about{{"data_xxh3", hash_of(text)},
                              {"vocabulary", text.tokenizer.text()},
                              {"model", io::gpt2_config(model.config, "float32")}};
-  train::TrainingRun<float, Model, data::TextLoader> run(
-      model, batches, rng, training_options(model.config, o, start, about, o.context),
-      run_row(model, describe(model.config), o, "tokens"), start.checkpoint.get());
+  train::TrainingOptions options = training_options(model.config, o, start, about, o.context);
+  train::TrainingRun<float, Model, data::TextLoader> run(model, batches, rng, std::move(options),
+                                                         run_row(model, describe(model.config), o, "tokens"),
+                                                         start.checkpoint.get());
+  print_setup(model, text, o);
   say_start(run, start, o);
 
   while (run.begin_step()) {

@@ -180,12 +180,13 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
   data::ImageLoader<float> batches(images.train, normalisation,
                                    {.batch = o.batch, .seed = o.seed, .augmentation = augmentation});
   const data::ImageBatches<float> validation(images.test, normalisation, o.batch);
-  print_setup(model, images, o);
   const nlohmann::json about{{"data_xxh3", hash_of(images)},
                              {"model", io::vit_config(model.config, images.train.class_names, "float32")}};
+  train::TrainingOptions options = training_options(model.config, o, start, about);
   train::TrainingRun<float, Model, data::ImageLoader<float>> run(
-      model, batches, rng, training_options(model.config, o, start, about),
-      run_row(model, describe(model.config), o, "images"), start.checkpoint.get());
+      model, batches, rng, std::move(options), run_row(model, describe(model.config), o, "images"),
+      start.checkpoint.get());
+  print_setup(model, images, o);
   say_start(run, start, o);
 
   while (run.begin_step()) {
@@ -217,6 +218,10 @@ int main(int argc, char** argv) try {
   if (const auto code = parse(app, argc, argv)) return *code;
   RunStart start = gather_options(app, o, "train_vit");
   settle(app, o, "images", 1);
+  if (o.ffn == "exfusion" && o.fusion == "bank" && o.bank_value != "straight_through") {
+    require(o.accumulate == 1, "--accumulate", o.accumulate,
+            "1 where every batch has its own fusion weights, unless --bank-value is straight_through");
+  }
   keep_settings(app, o, start);
 
   const data::ImageSplit images = load_images(o);

@@ -9,6 +9,7 @@
 #include <exfusion/data/text.hpp>
 #include <exfusion/data/vocabulary_file.hpp>
 #include <exfusion/io/gpt2.hpp>
+#include <exfusion/train/checkpoint_folder.hpp>
 #include <exfusion/train/evaluate.hpp>
 
 #include "examples/run_program.hpp"
@@ -58,8 +59,8 @@ TEST(TrainGpt, RunsFromTextToAFolderThatGivesTheSameLoss) {
   const ProgramResult result = desk.train({"--out", "model"});
   ASSERT_EQ(result.exit_code, 0) << result.error;
   EXPECT_EQ(result.error, "");
-  EXPECT_TRUE(has(result.out, "step 3: validation loss")) << result.out;
-  EXPECT_TRUE(has(result.out, "step 6/6 | loss")) << result.out;
+  EXPECT_TRUE(has(result.out, "step 3, epoch 0.1: validation loss")) << result.out;
+  EXPECT_TRUE(has(result.out, "step 6/6 (100 %) | loss")) << result.out;
   EXPECT_TRUE(has(result.out, "blocks.1.ffn")) << result.out;
   const double fused = number_after(result.out, "\nvalidation loss:");
   const double collapsed = number_after(result.out, "after collapse:");
@@ -178,7 +179,17 @@ TEST(TrainGpt, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
       {{"--bank-decay", "0.5", "--ffn", "dense"}, {"--bank-decay", "no effect"}},
       {{"--expert-init", "drop", "--drop-ratio", "2"}, {"2", "[0, 1]"}},
       {{"--ffn", "moe", "--moe-k", "9", "--out", ""}, {"k = 9", "4"}},
-      {{"--ffn", "moe"}, {"--out"}},
+      {{"--resume", "model"}, {"model"}},
+      {{"--override", "steps,colour", "--resume", "auto"}, {"colour", "no option"}},
+      {{"--override", "steps"}, {"--override", "no effect", "--resume"}},
+      {{"--config", "absent.toml"}, {"absent.toml"}},
+      {{"--config", "text.txt"}, {"text.txt"}},
+      {{"--init-from", "text.txt"}, {"no effect", "--init-from"}},
+      {{"--label-smoothing", "1"}, {"--label-smoothing", "1"}},
+      {{"--keep-last", "0"}, {"--keep-last", "0"}},
+      {{"--keep-last", "2", "--out", ""}, {"--keep-last", "no effect", "--out"}},
+      {{"--max-bad-steps", "0"}, {"--max-bad-steps", "0"}},
+      {{"--patience", "-1"}, {"--patience", "-1"}},
       {{"--data", "absent.txt"}, {"absent.txt"}},
       {{"--data", "."}, {"folder"}},
       {{"--data", "empty.txt"}, {"empty"}},
@@ -201,26 +212,216 @@ TEST(TrainGpt, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
   EXPECT_TRUE(has(read_file(desk.folder / "text.txt"), "repeats itself"));
 }
 
-TEST(TrainGpt, AnInterruptedRunStopsBetweenStepsAndSavesNothing) {
+/// A run that would never end by itself.
+const Arguments endless{"--data",    "text.txt",  "--layers",  "1",    "--heads", "1",
+                        "--d-model", "8",         "--context", "8",    "--batch", "1",
+                        "--steps",   "100000000", "--out",     "model"};
+
+TEST(TrainGpt, AnInterruptedRunSavesACheckpointAndSaysHowToGoOn) {
   const Desk desk;
-  testing::Program program(desk.folder.path(), "train_gpt",
-                           {"--data", "text.txt", "--layers", "1", "--heads", "1", "--d-model", "8",
-                            "--context", "8", "--batch", "1", "--steps", "100000000", "--out", "model"});
-  ASSERT_TRUE(program.wait_for("step"));
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Arguments arguments = endless;
+    arguments.insert(arguments.end(), {"--resume", "auto"});
+    std::filesystem::remove(desk.folder / "stdout.txt");
+    testing::Program program(desk.folder.path(), "train_gpt", arguments);
+    ASSERT_TRUE(program.wait_for("step "));
+    program.send(signal);
+    const ProgramResult result = program.wait();
+    EXPECT_EQ(result.exit_code, 130);
+    EXPECT_TRUE(has(result.out, "interrupted after step")) << result.out;
+    EXPECT_TRUE(has(result.out, "train_gpt --resume model")) << result.out;
+    std::vector<std::string> notes;
+    const auto checkpoint = train::open_newest_checkpoint(desk.folder / "model/checkpoints", notes);
+    ASSERT_TRUE(checkpoint);
+    EXPECT_EQ(checkpoint->info().state["step"], number_after(result.out, "interrupted after step"));
+  }
+}
+
+TEST(TrainGpt, ARunWithoutAFolderSaysThatNothingWasSaved) {
+  const Desk desk;
+  Arguments arguments = endless;
+  arguments.back() = "";
+  testing::Program program(desk.folder.path(), "train_gpt", arguments);
+  ASSERT_TRUE(program.wait_for("step "));
   program.send(SIGINT);
   const ProgramResult result = program.wait();
   EXPECT_EQ(result.exit_code, 130);
-  EXPECT_TRUE(has(result.out, "interrupted after step")) << result.out;
-  EXPECT_TRUE(std::filesystem::is_empty(desk.folder / "model"));
+  EXPECT_TRUE(has(result.out, "nothing was saved")) << result.out;
 }
 
-TEST(TrainGpt, ALossThatIsNotFiniteEndsTheRunBeforeAnythingIsSaved) {
+TEST(TrainGpt, TwoRunsCannotWriteIntoOneFolder) {
   const Desk desk;
-  const ProgramResult result =
-      desk.train({"--lr", "1e30", "--warmup", "0", "--steps", "50", "--out", "model"});
+  testing::Program first(desk.folder.path(), "train_gpt", endless);
+  ASSERT_TRUE(first.wait_for("step "));
+  Arguments second = endless;
+  second.push_back("--overwrite");
+  std::filesystem::create_directory(desk.folder / "elsewhere");
+  second.back() = "--overwrite";
+  for (auto& word : second) {
+    if (word == "text.txt" || word == "model") word = "../" + word;
+  }
+  const ProgramResult result = run_program(desk.folder / "elsewhere", "train_gpt", second);
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_TRUE(has(result.error, "finite")) << result.error;
-  EXPECT_FALSE(std::filesystem::exists(desk.folder / "model" / "model.safetensors"));
+  EXPECT_TRUE(has(result.error, "in use by another run")) << result.error;
+  first.send(SIGKILL);
+}
+
+TEST(TrainGpt, AStoppedRunEndsWithTheBitsOfOneThatWasNot) {
+  const Desk desk;
+  const Arguments common{"--steps",
+                         "40",
+                         "--accumulate",
+                         "2",
+                         "--ema",
+                         "0.9",
+                         "--dropout",
+                         "0.1",
+                         "--sample-interval",
+                         "10",
+                         "--eval-interval",
+                         "10",
+                         "--checkpoint-interval",
+                         "7"};
+  const auto run = [&](Arguments more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return desk.train(more);
+  };
+  ASSERT_EQ(run({"--out", "straight"}).exit_code, 0);
+  ASSERT_EQ(run({"--out", "stopped", "--stop-after", "13"}).exit_code, 130);
+  // Options come from the checkpoint; those that change no result may differ.
+  const ProgramResult result =
+      run_program(desk.folder.path(), "train_gpt", {"--resume", "stopped", "--threads", "1"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_TRUE(has(result.out, "goes on after step 13")) << result.out;
+  EXPECT_EQ(read_file(desk.folder / "straight/model.safetensors"),
+            read_file(desk.folder / "stopped/model.safetensors"));
+  EXPECT_EQ(read_file(desk.folder / "straight/config.json"), read_file(desk.folder / "stopped/config.json"));
+  // A run that is over is only evaluated again.
+  ASSERT_EQ(run_program(desk.folder.path(), "train_gpt", {"--resume", "auto", "--out", "stopped"}).exit_code,
+            0);
+  EXPECT_EQ(read_file(desk.folder / "straight/model.safetensors"),
+            read_file(desk.folder / "stopped/model.safetensors"));
+}
+
+TEST(TrainGpt, ResumingWithOtherOptionsListsThemUnlessTheyAreMeant) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "model", "--stop-after", "2"}).exit_code, 130);
+  const auto resume = [&](Arguments more) {
+    more.insert(more.begin(), {"--resume", "model"});
+    return run_program(desk.folder.path(), "train_gpt", more);
+  };
+  const ProgramResult refused =
+      resume({"--lr", "5e-4", "--steps", "8", "--fusion", "learned", "--batch", "4", "--beta2", "9.9e-1"});
+  EXPECT_EQ(refused.exit_code, 2);
+  for (const char* line :
+       {"--lr: 0.001 there, 5e-4 here", "--steps: 6 there, 8 here", "--fusion: bank there, learned here"})
+    EXPECT_TRUE(has(refused.error, line)) << refused.error;
+  EXPECT_FALSE(has(refused.error, "--batch") || has(refused.error, "--beta2")) << refused.error;
+  EXPECT_EQ(resume({"--lr", "5e-4", "--steps", "8", "--override", "lr"}).exit_code, 2);
+  const ProgramResult meant = resume({"--lr", "5e-4", "--steps", "8", "--override", "lr,steps"});
+  EXPECT_EQ(meant.exit_code, 0) << meant.error;
+  EXPECT_TRUE(has(meant.out, "step 8/8")) << meant.out;
+  // Other data are noticed, too.
+  desk.folder.file("text.txt",
+                   "line 1 of a text that repeats itself\n" + read_file(desk.folder / "text.txt"));
+  const ProgramResult other = resume({});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_TRUE(has(other.error, "data")) << other.error;
+}
+
+TEST(TrainGpt, NeverReplacesARunOrAModelUnlessTold) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "model"}).exit_code, 0);
+  const std::string model = read_file(desk.folder / "model/model.safetensors");
+  const ProgramResult refused = desk.train({"--out", "model", "--seed", "2"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_TRUE(has(refused.error, "--resume auto")) << refused.error;
+  EXPECT_EQ(read_file(desk.folder / "model/model.safetensors"), model);
+  EXPECT_EQ(desk.train({"--out", "model", "--seed", "2", "--overwrite"}).exit_code, 0);
+  EXPECT_NE(read_file(desk.folder / "model/model.safetensors"), model);
+}
+
+TEST(TrainGpt, ReadsTheConfigurationThatItSaved) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "first", "--fusion", "static", "--experts", "2", "--static-weights",
+                        "0.25,0.75", "--recompute"})
+                .exit_code,
+            0);
+  const ProgramResult second =
+      run_program(desk.folder.path(), "train_gpt", {"--config", "first/config.toml", "--out", "second"});
+  ASSERT_EQ(second.exit_code, 0) << second.error;
+  EXPECT_EQ(read_file(desk.folder / "first/model.safetensors"),
+            read_file(desk.folder / "second/model.safetensors"));
+  EXPECT_EQ(read_file(desk.folder / "first/config.toml"), read_file(desk.folder / "second/config.toml"));
+  // The command line wins, and what then has no effect is left aside.
+  const ProgramResult dense = run_program(
+      desk.folder.path(), "train_gpt", {"--config", "first/config.toml", "--ffn", "dense", "--out", "dense"});
+  EXPECT_EQ(dense.exit_code, 0) << dense.error;
+  EXPECT_FALSE(has(read_file(desk.folder / "dense/config.toml"), "experts"));
+  desk.folder.file("wrong.toml", "steps = 3\ncolour = \"red\"\n");
+  EXPECT_TRUE(has(desk.train({"--config", "wrong.toml"}).error, "'colour'"));
+  desk.folder.file("wrong.toml", "heads = \"many\"\n");
+  const ProgramResult wrong = run_program(desk.folder.path(), "train_gpt", {"--config", "wrong.toml"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(has(wrong.error, "many")) << wrong.error;
+}
+
+TEST(TrainGpt, BeginsWithTheModelOfAFinishedRun) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "dense", "--ffn", "dense", "--steps", "30"}).exit_code, 0);
+  Arguments arguments{"--data",      "text.txt", "--batch",         "4",    "--steps",  "6",
+                      "--context",   "16",       "--eval-interval", "1",    "--warmup", "5",
+                      "--init-from", "dense",    "--out",           "fused"};
+  const ProgramResult fused = run_program(desk.folder.path(), "train_gpt", arguments);
+  ASSERT_EQ(fused.exit_code, 0) << fused.error;
+  const double before = number_after(read_file(desk.folder / "dense/metrics.jsonl"),
+                                     "\"kind\":\"result\",\"step\":30,\"loss\":");
+  EXPECT_NEAR(number_after(fused.out, "validation loss"), before, 0.1);
+  arguments[11] = "absent";
+  EXPECT_TRUE(has(run_program(desk.folder.path(), "train_gpt", arguments).error, "absent"));
+  arguments[11] = "dense";
+  // A text with a character that the model does not know.
+  desk.folder.file("other.txt", read_file(desk.folder / "text.txt") + "\u00e9");
+  arguments[1] = "other.txt";
+  arguments.back() = "other";
+  EXPECT_TRUE(has(run_program(desk.folder.path(), "train_gpt", arguments).error, "U+00E9"));
+  // The run goes on without the folder that it began with.
+  arguments[1] = "text.txt";
+  arguments.insert(arguments.end(), {"--stop-after", "3"});
+  ASSERT_EQ(run_program(desk.folder.path(), "train_gpt", arguments).exit_code, 130);
+  std::filesystem::remove_all(desk.folder / "dense");
+  const ProgramResult resumed = run_program(desk.folder.path(), "train_gpt", {"--resume", "other"});
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.error;
+  EXPECT_EQ(read_file(desk.folder / "other/model.safetensors"),
+            read_file(desk.folder / "fused/model.safetensors"));
+}
+
+TEST(TrainGpt, ABudgetOfTokensEndsTheRunAndItsSchedule) {
+  const Desk desk;
+  const ProgramResult result = desk.train({"--steps", "100", "--max-tokens", "257"});  // 64 tokens a step
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_TRUE(has(result.out, "step 5/5")) << result.out;
+  EXPECT_TRUE(has(result.out, "| lr 1.00e-04")) << result.out;
+}
+
+TEST(TrainGpt, ALossThatIsNotFiniteEndsTheRunWithItsOwnExitCode) {
+  const Desk desk;
+  const ProgramResult result = desk.train({"--lr", "1e30", "--warmup", "0", "--steps", "50", "--out", "model",
+                                           "--max-bad-steps", "4", "--checkpoint-interval", "1"});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_TRUE(has(result.out, "step 2 skipped")) << result.out;
+  EXPECT_TRUE(has(result.error, "not finite")) << result.error;
+  EXPECT_FALSE(std::filesystem::exists(desk.folder / "model/model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(desk.folder / "model/metrics.jsonl"));
+}
+
+TEST(TrainGpt, QuietRunsSayOnlyTheResult) {
+  const Desk desk;
+  const ProgramResult result = desk.train({"--quiet"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_FALSE(has(result.out, "step "));
+  EXPECT_FALSE(has(result.out, "parameters"));
+  EXPECT_TRUE(has(result.out, "validation loss"));
 }
 
 TEST(TrainGpt, HelpNamesDefaultsAndExitsWithZero) {

@@ -182,5 +182,34 @@ TEST(TrainVit, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
   }
 }
 
+TEST(TrainVit, AStoppedRunEndsWithTheBitsOfOneThatWasNot) {
+  const Desk desk;
+  const auto run = [&](Arguments more) {
+    more.insert(more.begin(), {"--steps", "20", "--ema", "0.9", "--drop-path", "0.2", "--dropout", "0.1"});
+    return desk.train(more);
+  };
+  ASSERT_EQ(run({"--out", "straight"}).exit_code, 0);
+  ASSERT_EQ(run({"--out", "stopped", "--stop-after", "13"}).exit_code, 130);
+  const ProgramResult result = testing::run_program(desk.folder.path(), "train_vit", {"--resume", "stopped"});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_EQ(read_file(desk.folder / "straight/model.safetensors"),
+            read_file(desk.folder / "stopped/model.safetensors"));
+  EXPECT_EQ(testing::run_program(desk.folder.path(), "train_gpt", {"--resume", "stopped"}).exit_code, 2);
+}
+
+TEST(TrainVit, BeginsWithTheModelOfAFinishedRun) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "dense", "--ffn", "dense"}).exit_code, 0);
+  const Arguments arguments{
+      "--data", "cifar10:images", "--batch",  "4", "--steps",     "3",     "--warmup", "2",
+      "--lr",   "1e-9",           "--min-lr", "0", "--init-from", "dense", "--out",    "fused"};
+  const ProgramResult fused = testing::run_program(desk.folder.path(), "train_vit", arguments);
+  ASSERT_EQ(fused.exit_code, 0) << fused.error;
+  const auto dense = io::load_vit<float>(desk.folder / "dense"),
+             collapsed = io::load_vit<float>(desk.folder / "fused");
+  for (Index i = 0; i < dense.head.weight.size(); ++i)
+    EXPECT_NEAR(dense.head.weight.data()[i], collapsed.head.weight.data()[i], 1e-6);
+}
+
 }  // namespace
 }  // namespace exfusion

@@ -20,20 +20,59 @@ TEST(Progress, WritesAPlainLineAtEachIntervalAndAtTheEnd) {
   for (int step = 0; step < 25; ++step) progress.step({2.5, 0.75, 3e-4});
   progress.finish();
   EXPECT_EQ(count(out.str(), "\n"), 3);
-  EXPECT_EQ(count(out.str(), "step 10/25 | loss 2.5000 |"), 1);
-  EXPECT_EQ(count(out.str(), "step 25/25"), 1);
+  EXPECT_EQ(count(out.str(), "step 10/25 (40 %) | loss 2.5000 |"), 1);
+  EXPECT_EQ(count(out.str(), "step 25/25 (100 %)"), 1);
   EXPECT_EQ(count(out.str(), "images/s"), 3);
   EXPECT_EQ(count(out.str(), "| grad norm 0.75 | lr 3.00e-04"), 3);
   EXPECT_EQ(count(out.str(), "\r"), 0);
   EXPECT_EQ(count(out.str(), "\x1b"), 0);
 }
 
-TEST(Progress, ShowsTheMeanLossSinceTheLineBefore) {
+TEST(Progress, SaysWhenARowOfMetricsIsDue) {
   std::ostringstream out;
-  Progress progress({.steps = 4, .interval = 2}, out, false);
-  for (const double loss : {1.0, 2.0, 5.0, 7.0}) progress.step({loss, 1, 1});
-  EXPECT_EQ(count(out.str(), "step 2/4 | loss 1.5000"), 1);
-  EXPECT_EQ(count(out.str(), "step 4/4 | loss 6.0000"), 1);
+  Progress progress({.steps = 5, .interval = 2}, out, false);
+  std::string due;
+  for (int step = 1; step <= 5; ++step) due += progress.step({1, 1, 1}) ? 'x' : '.';
+  EXPECT_EQ(due, ".x.xx");
+}
+
+TEST(Progress, ShowsTheValidationLossAndTheUtilisationWhereTheyAreKnown) {
+  std::ostringstream out;
+  Progress progress(
+      {.steps = 2, .interval = 1, .items_per_step = 10, .flops_per_step = 1e3, .peak_flops = 1e3}, out,
+      false);
+  progress.step({1, 1, 1});
+  progress.step({1, 1, 1, 1.25});
+  EXPECT_EQ(count(out.str(), "val loss"), 1);
+  EXPECT_EQ(count(out.str(), "| val loss 1.2500 |"), 1);
+  EXPECT_EQ(count(out.str(), "| MFU "), 2);
+  EXPECT_NEAR(progress.pace().mfu, progress.pace().items_per_second / 10, 1e-9 * progress.pace().mfu);
+  EXPECT_EQ(count(out.str(), "iB\n"), 2) << out.str();
+}
+
+TEST(Progress, GoesOnWhereARunWasStopped) {
+  std::ostringstream out;
+  Progress progress({.steps = 100, .first_step = 49, .interval = 10}, out, false);
+  EXPECT_TRUE(progress.step({1, 1, 1}));
+  EXPECT_EQ(count(out.str(), "step  50/100 (50 %)"), 1);
+  progress.rewind(19);
+  EXPECT_TRUE(progress.step({1, 1, 1}));
+  EXPECT_EQ(count(out.str(), "step  20/100 (20 %)"), 1);
+}
+
+TEST(Progress, InQuietRunsSaysOnlyWhatGoesWrong) {
+  std::ostringstream out;
+  Progress progress({.steps = 2, .interval = 1, .quiet = true}, out, false);
+  EXPECT_TRUE(progress.step({1, 1, 1}));
+  progress.note("all is well");
+  EXPECT_EQ(out.str(), "");
+  progress.warn("the disk is full");
+  EXPECT_EQ(out.str(), "the disk is full\n");
+}
+
+TEST(MemoryUse, IsThatOfAProcess) {
+  EXPECT_GT(memory_use(), 1e6);
+  EXPECT_LT(memory_use(), 1e11);
 }
 
 TEST(Progress, RedrawsOneLineOnATerminalAndKeepsNotesAboveIt) {
