@@ -377,13 +377,13 @@ TEST(TrainGpt, BeginsWithTheModelOfAFinishedRun) {
   const double before = number_after(read_file(desk.folder / "dense/metrics.jsonl"),
                                      "\"kind\":\"result\",\"step\":30,\"loss\":");
   EXPECT_NEAR(number_after(fused.out, "validation loss"), before, 0.1);
-  arguments[11] = "absent";
+  arguments.back() = "other";
+  arguments[13] = "absent";
   EXPECT_TRUE(has(run_program(desk.folder.path(), "train_gpt", arguments).error, "absent"));
-  arguments[11] = "dense";
+  arguments[13] = "dense";
   // A text with a character that the model does not know.
   desk.folder.file("other.txt", read_file(desk.folder / "text.txt") + "\u00e9");
   arguments[1] = "other.txt";
-  arguments.back() = "other";
   EXPECT_TRUE(has(run_program(desk.folder.path(), "train_gpt", arguments).error, "U+00E9"));
   // The run goes on without the folder that it began with.
   arguments[1] = "text.txt";
