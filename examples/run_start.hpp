@@ -58,13 +58,13 @@ inline void find_checkpoint(Options& o, RunStart& start) {
   o.out = path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
-/// Whether a folder holds a run, or a model that a run would replace.
-inline bool is_taken(const std::filesystem::path& folder) {
+/// Whether a run in a folder would replace another, or a model. One that was killed before its first
+/// checkpoint has only metrics, which `is_resumed` gives up.
+inline bool is_taken(const std::filesystem::path& folder, bool is_resumed) {
   std::error_code error;
-  for (const char* name : {"metrics.jsonl", "model.safetensors"}) {
-    if (std::filesystem::exists(folder / name, error)) return true;
-  }
-  return !train::list_checkpoints(folder / "checkpoints").empty();
+  if (!is_resumed && std::filesystem::exists(folder / "metrics.jsonl", error)) return true;
+  return std::filesystem::exists(folder / "model.safetensors", error) ||
+         !train::list_checkpoints(folder / "checkpoints").empty();
 }
 
 }  // namespace detail
@@ -86,7 +86,7 @@ inline RunStart gather_options(CLI::App& app, Options& o, const std::string& pro
     } catch (const nlohmann::json::exception& error) {
       throw FormatError(path, "its run's settings are damaged: ", error.what());
     }
-  } else if (!o.out.empty() && !o.overwrite && !o.dry_run && detail::is_taken(o.out)) {
+  } else if (!o.out.empty() && !o.overwrite && !o.dry_run && detail::is_taken(o.out, !o.resume.empty())) {
     throw ConfigError("--out", "there is a run or a model in ", o.out,
                       ": go on with it by --resume auto, or replace it by --overwrite");
   }

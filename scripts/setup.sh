@@ -9,7 +9,7 @@ packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-d
 # Multiplies faster than the library's own kernel where there is AVX-512 (cmake/Dependencies.cmake).
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
-[ "${1:-}" = "--dev" ] && packages+=(clang libomp-dev clang-format-14 clang-tidy-14 git)
+[ "${1:-}" = "--dev" ] && packages+=(clang libomp-dev clang-format-14 clang-tidy-14 git python3)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'
