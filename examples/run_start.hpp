@@ -16,6 +16,7 @@ namespace exfusion::examples {
 
 struct RunStart {
   std::string program;
+  bool replace = false;  ///< Whether the checkpoints in --out belong to another run, which this one replaces.
   std::unique_ptr<io::CheckpointReader> checkpoint;  ///< To go on from; null: a run from the beginning.
   std::vector<std::string> notes;                    ///< What the search for it found.
   Settings settings;
@@ -58,6 +59,12 @@ inline void find_checkpoint(Options& o, RunStart& start) {
   o.out = path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
+/// Whether a checkpoint is one of the run in `folder`.
+inline bool is_checkpoint_of(const std::filesystem::path& checkpoint, const std::filesystem::path& folder) {
+  std::error_code error;
+  return std::filesystem::equivalent(checkpoint.parent_path(), folder / "checkpoints", error);
+}
+
 /// Whether a run in a folder would replace another, or a model. One that was killed before its first
 /// checkpoint has only metrics, which `is_resumed` gives up.
 inline bool is_taken(const std::filesystem::path& folder, bool is_resumed) {
@@ -72,7 +79,8 @@ inline bool is_taken(const std::filesystem::path& folder, bool is_resumed) {
 /// Gathers the options of a run that `program` begins or goes on with, and checks them but for `settle`.
 /// Throws ConfigError, and IoError and FormatError when a file cannot be read.
 inline RunStart gather_options(CLI::App& app, Options& o, const std::string& program) {
-  RunStart start{.program = program, .checkpoint = nullptr, .notes = {}, .settings = {}, .toml = {}};
+  RunStart start{
+      .program = program, .replace = false, .checkpoint = nullptr, .notes = {}, .settings = {}, .toml = {}};
   const std::set<std::string> given = given_options(app);
   if (!o.config.empty()) read_config_file(app, o.config);
   check_override(app, o.override_keys);
@@ -86,7 +94,10 @@ inline RunStart gather_options(CLI::App& app, Options& o, const std::string& pro
     } catch (const nlohmann::json::exception& error) {
       throw FormatError(path, "its run's settings are damaged: ", error.what());
     }
-  } else if (!o.out.empty() && !o.overwrite && !o.dry_run && detail::is_taken(o.out, !o.resume.empty())) {
+  }
+  start.replace = !start.checkpoint || !detail::is_checkpoint_of(start.checkpoint->path(), o.out);
+  const bool is_resumed = o.resume == "auto";
+  if (start.replace && !o.out.empty() && !o.overwrite && !o.dry_run && detail::is_taken(o.out, is_resumed)) {
     throw ConfigError("--out", "there is a run or a model in ", o.out,
                       ": go on with it by --resume auto, or replace it by --overwrite");
   }

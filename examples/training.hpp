@@ -92,6 +92,7 @@ train::MemoryPlan plan(const Config& config, const Options& o, Index tokens = 0)
                                       .precision = o.product_precision()},
                              .accumulate = o.accumulate,
                              .average = o.ema > 0,
+                             .checkpoints = !o.out.empty(),
                              .bf16_moments = o.bf16_moments};
   return train::plan_memory(config, ffn_plan(o), step);
 }
@@ -137,7 +138,7 @@ train::TrainingOptions training_options(const Config& config, const Options& o, 
       .checkpoints = {.interval = o.checkpoint_interval,
                       .minutes = o.checkpoint_minutes,
                       .keep_last = o.keep_last,
-                      .replace = !start.checkpoint},
+                      .replace = start.replace},
       .config = std::move(about),
       .progress = {.interval = o.log_interval,
                    .items_per_step = o.batch * o.accumulate * std::max<Index>(1, tokens),

@@ -25,11 +25,12 @@ struct MemoryPlan {
   double moments = 0;      ///< Bytes of AdamW's state.
   double activations = 0;  ///< Bytes of one pass, as `activation_bytes` counts.
   double average = 0;      ///< Bytes of the weights' moving average.
+  double checkpoint = 0;   ///< Bytes of the copy that checkpoints are written from.
   FlopCount forward;       ///< One pass forward.
   double flops_of_step = 0;  ///< Forward, backward and fusion of one optimizer step.
 
   double bytes() const {
-    return weights + experts + fused + rounded + gradients + moments + activations + average;
+    return weights + experts + fused + rounded + gradients + moments + activations + average + checkpoint;
   }
 };
 
@@ -38,6 +39,7 @@ struct StepPlan {
   PassPlan pass;
   Index accumulate = 1;       ///< Passes of a step.
   bool average = false;       ///< Whether an Ema is kept.
+  bool checkpoints = false;   ///< Whether checkpoints are written.
   bool bf16_moments = false;  ///< As AdamWOptions say.
 };
 
@@ -160,6 +162,7 @@ MemoryPlan plan_memory(const Config& config, const FfnPlan& ffn, const StepPlan&
   if (step.pass.precision == Precision::bf16)
     plan.rounded = sizeof(Bfloat16) * detail::multiplied_numbers(config, ffn);
   if (step.average) plan.average = sizeof(float) * plan.exported;
+  if (step.checkpoints) plan.checkpoint = plan.weights + plan.experts + plan.moments + plan.average;
   plan.forward = detail::pass_flops(config, ffn, step.pass);
   plan.flops_of_step =
       static_cast<double>(step.accumulate) * training_flops(plan.forward, step.pass.recompute);
@@ -191,6 +194,7 @@ inline std::string memory_table(const MemoryPlan& plan) {
                                                              {"moments", plan.moments},
                                                              {"activations", plan.activations},
                                                              {"moving average", plan.average},
+                                                             {"copy for checkpoints", plan.checkpoint},
                                                              {"memory in all", plan.bytes()}}) {
     add(name, byte_text(bytes));
   }

@@ -16,14 +16,15 @@ namespace exfusion::train {
 /// written to never ends the run: it is said once, and metrics are missing from there on.
 class RunLog {
  public:
-  /// A run begins at `step`: 0 replaces the metrics in `folder`, later ones cut them to that step. `folder`
-  /// empty: no metrics. Throws IoError when the metrics cannot be written, FormatError when those there
-  /// cannot be read.
-  RunLog(const std::filesystem::path& folder, ProgressOptions options, Index step, const RunRow& description)
+  /// `is_new`: the metrics in `folder` are replaced; otherwise they are cut to `step`, where the run goes on.
+  /// `folder` empty: no metrics. Throws IoError when the metrics cannot be written, FormatError when those
+  /// there cannot be read.
+  RunLog(const std::filesystem::path& folder, ProgressOptions options, bool is_new, Index step,
+         const RunRow& description)
       : progress_(std::move(options)) {
     if (folder.empty()) return;
-    metrics_.emplace(folder, step == 0 ? MetricsWriter::fresh : MetricsWriter::resume);
-    if (step > 0) metrics_->truncate_to(step);
+    metrics_.emplace(folder, is_new ? MetricsWriter::fresh : MetricsWriter::resume);
+    if (!is_new) metrics_->truncate_to(step);
     metrics_->write(description);
   }
 

@@ -18,37 +18,10 @@
 #include <exfusion/train/interrupt.hpp>
 #include <exfusion/train/run_log.hpp>
 #include <exfusion/train/step_guard.hpp>
+#include <exfusion/train/training_options.hpp>
 #include <exfusion/train/training_state.hpp>
 
 namespace exfusion::train {
-
-struct TrainingOptions {
-  Index steps = 0;
-  Index accumulate = 1;                        ///< Passes whose gradients make one step.
-  std::function<double(Index)> learning_rate;  ///< Of step 0, 1, ...
-  AdamWOptions adamw = {};
-  double clip = 1;  ///< Largest norm of the gradient; 0: no clipping.
-  double ema = 0;   ///< Decay of the weights' moving average; 0: none.
-  Precision precision = Precision::fp32;
-  bool recompute = false;
-  Index max_bad_steps = 10;           ///< Steps in a row that are skipped because a number is not finite.
-  double reload_lr_factor = 0.5;      ///< Multiplies the learning rate after going back to a checkpoint.
-  Index patience = 0;                 ///< Evaluations without a better loss that end the run; 0: any number.
-  double max_minutes = 0;             ///< Training time that ends the run; 0: any.
-  Index stop_after = 0;               ///< Step after which the run stops as at a signal; 0: none.
-  std::filesystem::path folder = {};  ///< Where checkpoints and metrics go; empty: nowhere.
-  CheckpointOptions checkpoints = {};
-  nlohmann::json config = {};  ///< What every checkpoint says of the run's configuration.
-  ProgressOptions progress = {};
-};
-
-/// Why a run is over.
-enum class Ending {
-  none,         ///< It goes on.
-  finished,     ///< All steps done, or patience or time used up.
-  interrupted,  ///< By a signal: it can go on from its last checkpoint.
-  not_finite    ///< Too many steps in a row had numbers that are not finite.
-};
 
 /// The steps of one training run and all that keeps it safe: checkpoints, exact continuation, signals, steps
 /// with numbers that are not finite, metrics. The caller feeds it batches:
@@ -74,7 +47,7 @@ class TrainingRun {
       : model_(model),
         data_(data),
         rng_(rng),
-        options_(check(std::move(options))),
+        options_(checked(std::move(options))),
         optimizer_(model, options_.adamw) {
     if (options_.ema > 0) average_.emplace(model, EmaOptions{.decay = options_.ema});
     monitor_.measure(model);
@@ -84,7 +57,8 @@ class TrainingRun {
     ProgressOptions shown = options_.progress;
     shown.steps = options_.steps;
     shown.first_step = cursor_.step;
-    log_.emplace(options_.folder, std::move(shown), cursor_.step, description);
+    const bool is_new = from == nullptr || options_.checkpoints.replace;
+    log_.emplace(options_.folder, std::move(shown), is_new, cursor_.step, description);
   }
 
   /// Takes care of all that is due between steps and begins the next one. False when the run is over.
@@ -191,21 +165,6 @@ class TrainingRun {
   }
 
  private:
-  void note_evaluation(ValidationRow row) {
-    row.step = cursor_.step;
-    row.epoch = data_.epochs();
-    row.best = std::isfinite(row.loss) && (cursor_.best_step == 0 || row.loss < cursor_.best_loss);
-    cursor_.validation_loss = row.loss;
-    cursor_.evaluations_since_best = row.best ? 0 : cursor_.evaluations_since_best + 1;
-    if (row.best) {
-      cursor_.best_loss = row.loss;
-      cursor_.best_step = cursor_.step;
-      best_is_due_ = true;
-    }
-    log().evaluation(row);
-    measure();
-  }
-
   /// A place in the streams of random numbers and data.
   struct Place {
     Rng::State rng;
@@ -216,18 +175,6 @@ class TrainingRun {
     double loss = 0;
     std::string problem;  ///< Why its numbers are not finite; empty: they are.
   };
-
-  static TrainingOptions check(TrainingOptions options) {
-    const auto require = [](bool holds, const char* name, auto value, const char* limit) {
-      if (!holds) throw ConfigError("training", name, " is ", value, ": it must be ", limit);
-    };
-    require(options.steps >= 1, "steps", options.steps, "at least 1");
-    require(options.accumulate >= 1, "accumulate", options.accumulate, "at least 1");
-    require(options.max_bad_steps >= 1, "max_bad_steps", options.max_bad_steps, "at least 1");
-    require(options.patience >= 0, "patience", options.patience, "0 or more");
-    require(options.max_minutes >= 0, "max_minutes", options.max_minutes, "0 or more");
-    return options;
-  }
 
   Place place() const { return {rng_.state(), data_.state()}; }
 
@@ -257,6 +204,21 @@ class TrainingRun {
       ending_ = Ending::finished;
       log().event(cursor_.step, "stopped early: ", options_.max_minutes, " minutes of training are over");
     }
+  }
+
+  void note_evaluation(ValidationRow row) {
+    row.step = cursor_.step;
+    row.epoch = data_.epochs();
+    row.best = std::isfinite(row.loss) && (cursor_.best_step == 0 || row.loss < cursor_.best_loss);
+    cursor_.validation_loss = row.loss;
+    cursor_.evaluations_since_best = row.best ? 0 : cursor_.evaluations_since_best + 1;
+    if (row.best) {
+      cursor_.best_loss = row.loss;
+      cursor_.best_step = cursor_.step;
+      best_is_due_ = true;
+    }
+    log().evaluation(row);
+    measure();
   }
 
   void update() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -33,7 +34,6 @@ struct RunCursor {
   Index bad_steps_in_row = 0;  ///< Up to now.
   double lr_scale = 1;         ///< Multiplies the schedule's learning rate.
   bool reloaded = false;       ///< Whether bad steps have sent the run back to a checkpoint before.
-  bool stopped_early = false;  ///< Whether patience or a budget ended the run.
   double seconds = 0;          ///< Spent training, over all sessions.
 
   bool operator==(const RunCursor&) const = default;
@@ -47,7 +47,7 @@ inline nlohmann::json to_json(const RunCursor& cursor) {
           {"data", {cursor.data.seed, cursor.data.items, cursor.data.epoch, cursor.data.position}},
           {"loss_sum", cursor.loss_sum},
           {"loss_steps", cursor.loss_steps},
-          {"validation_loss", cursor.validation_loss},
+          {"validation_loss", cursor.validation_loss},  // NaN becomes null
           {"best_loss", cursor.best_loss},
           {"best_step", cursor.best_step},
           {"evaluations_since_best", cursor.evaluations_since_best},
@@ -56,7 +56,6 @@ inline nlohmann::json to_json(const RunCursor& cursor) {
           {"bad_steps_in_row", cursor.bad_steps_in_row},
           {"lr_scale", cursor.lr_scale},
           {"reloaded", cursor.reloaded},
-          {"stopped_early", cursor.stopped_early},
           {"seconds", cursor.seconds}};
 }
 
@@ -70,7 +69,8 @@ inline RunCursor cursor_from_json(const nlohmann::json& json, const std::string&
                  data.at(3).get<Index>()};
   json.at("loss_sum").get_to(cursor.loss_sum);
   json.at("loss_steps").get_to(cursor.loss_steps);
-  json.at("validation_loss").get_to(cursor.validation_loss);
+  const auto& loss = json.at("validation_loss");
+  cursor.validation_loss = loss.is_null() ? std::numeric_limits<double>::quiet_NaN() : loss.get<double>();
   json.at("best_loss").get_to(cursor.best_loss);
   json.at("best_step").get_to(cursor.best_step);
   json.at("evaluations_since_best").get_to(cursor.evaluations_since_best);
@@ -79,7 +79,6 @@ inline RunCursor cursor_from_json(const nlohmann::json& json, const std::string&
   json.at("bad_steps_in_row").get_to(cursor.bad_steps_in_row);
   json.at("lr_scale").get_to(cursor.lr_scale);
   json.at("reloaded").get_to(cursor.reloaded);
-  json.at("stopped_early").get_to(cursor.stopped_early);
   json.at("seconds").get_to(cursor.seconds);
   return cursor;
 } catch (const nlohmann::json::exception& error) {
