@@ -110,7 +110,7 @@ class TrainingRun {
     const bool is_finite = step_.problem.empty() && std::isfinite(step_.loss) && std::isfinite(norm) &&
                            fusion_weights_are_finite(optimizer_.parameters());
     ++cursor_.step;
-    switch (judge_step(is_finite, options_.max_bad_steps, can_reload(), cursor_)) {
+    switch (judge_step(is_finite, options_.max_bad_steps, !is_finite && can_reload(), cursor_)) {
       case Verdict::update:
         update();
         break;
@@ -240,11 +240,14 @@ class TrainingRun {
                   "; the first numbers that are not finite: ", where);
   }
 
-  bool can_reload() const { return checkpoints_ && !list_checkpoints(checkpoints_->folder()).empty(); }
+  bool can_reload() {
+    if (!checkpoints_) return false;
+    checkpoints_->wait();
+    return !list_checkpoints(checkpoints_->folder()).empty();
+  }
 
   /// Back to the last good checkpoint, with a smaller learning rate from there on.
   void reload() {
-    checkpoints_->wait();
     const Index failed = cursor_.step, bad_steps = cursor_.bad_steps;
     const double spent = cursor_.seconds;  // of earlier sessions
     std::vector<std::string> notes;
