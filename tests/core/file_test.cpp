@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <exfusion/core/buffer.hpp>
 #include <exfusion/core/file.hpp>
 
 #include "temporary_folder.hpp"
@@ -96,6 +97,27 @@ TEST(File, ThatCannotBeReadIsAnErrorThatNamesThePath) {
     FAIL() << "a missing file was read";
   } catch (const IoError& error) {
     EXPECT_NE(std::string(error.what()).find((folder / "missing").string()), std::string::npos);
+  }
+}
+
+TEST(File, WritesPastThePageCacheWhatAnOrdinaryWriteWould) {
+  const testing::TemporaryFolder folder;
+  Buffer<char> room(Index{8} << 20);  // begins on a page
+  for (Index i = 0; i < room.size(); ++i) room[i] = static_cast<char>(i % 251);
+  for (const Index before : {0, 100, 4096}) {
+    for (const Index shift : {0, 7}) {
+      for (const Index size : {0, 1, 4095, 4096, 4097, 5'000'000}) {
+        const std::string_view head(room.data(), static_cast<std::size_t>(before));
+        const std::string_view data(room.data() + shift, static_cast<std::size_t>(size));
+        write_file_atomically(folder / "file", [&](detail::FileDescriptor& file) {
+          file.write_all(std::as_bytes(std::span(head)));
+          file.write_all_direct(std::as_bytes(std::span(data)));
+          file.write_all(std::as_bytes(std::span(head)));
+        });
+        EXPECT_TRUE(read_file(folder / "file") == std::string(head) + std::string(data) + std::string(head))
+            << before << ' ' << shift << ' ' << size;
+      }
+    }
   }
 }
 

@@ -346,7 +346,8 @@ TEST(TrainGpt, ARunGoesOnInAnotherFolderButNeverOverAnotherRun) {
   ASSERT_EQ(desk.train({"--out", "one", "--stop-after", "3"}).exit_code, 130);
   ASSERT_EQ(desk.train({"--out", "other", "--stop-after", "4"}).exit_code, 130);
   const auto resume = [&](const std::string& out) {
-    return run_program(desk.folder.path(), "train_gpt", {"--resume", "one/checkpoints/step-3.safetensors", "--out", out});
+    return run_program(desk.folder.path(), "train_gpt",
+                       {"--resume", "one/checkpoints/step-3.safetensors", "--out", out});
   };
   const ProgramResult refused = resume("other");
   EXPECT_EQ(refused.exit_code, 2);
@@ -356,7 +357,8 @@ TEST(TrainGpt, ARunGoesOnInAnotherFolderButNeverOverAnotherRun) {
   EXPECT_TRUE(std::filesystem::exists(desk.folder / "branch/checkpoints/step-6.safetensors"));
   EXPECT_TRUE(std::filesystem::exists(desk.folder / "one/checkpoints/step-3.safetensors"));
   ASSERT_EQ(resume("one").exit_code, 0);
-  EXPECT_EQ(read_file(desk.folder / "one/model.safetensors"), read_file(desk.folder / "branch/model.safetensors"));
+  EXPECT_EQ(read_file(desk.folder / "one/model.safetensors"),
+            read_file(desk.folder / "branch/model.safetensors"));
 }
 
 TEST(TrainGpt, ReadsTheConfigurationThatItSaved) {

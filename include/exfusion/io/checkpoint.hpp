@@ -44,6 +44,7 @@ namespace detail {
 inline constexpr std::string_view checkpoint_format = "exfusion-checkpoint";
 inline constexpr std::string_view header_hash_key = "\"header_xxh3\":\"";
 inline constexpr std::size_t hash_digits = 16;
+inline constexpr std::size_t checkpoint_page = 4096;  ///< Where the data begin: on a page of their own.
 
 inline std::string hash_text(std::uint64_t hash) {
   static constexpr char digits[] = "0123456789abcdef";
@@ -106,12 +107,14 @@ inline void write_checkpoint(const std::filesystem::path& path, std::vector<Safe
   sort_entries(entries);
   auto hashes = nlohmann::json::object();
   for (const SafetensorsEntry& entry : entries) hashes[entry.name] = xxh3_text(entry.bytes);
-  std::string header = safetensors_header(entries, {{"format", std::string(detail::checkpoint_format)},
-                                                    {"format_version", std::to_string(checkpoint_version)},
-                                                    {"header_xxh3", std::string(detail::hash_digits, '0')},
-                                                    {"hashes", hashes.dump()},
-                                                    {"config", checkpoint.config.dump()},
-                                                    {"state", checkpoint.state.dump()}});
+  std::string header = safetensors_header(entries,
+                                          {{"format", std::string(detail::checkpoint_format)},
+                                           {"format_version", std::to_string(checkpoint_version)},
+                                           {"header_xxh3", std::string(detail::hash_digits, '0')},
+                                           {"hashes", hashes.dump()},
+                                           {"config", checkpoint.config.dump()},
+                                           {"state", checkpoint.state.dump()}},
+                                          detail::checkpoint_page);
   detail::sign_header(header);
   write_safetensors_file(path, header, entries);
 }

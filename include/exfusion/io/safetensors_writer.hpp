@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <exfusion/core/file.hpp>
@@ -40,11 +41,12 @@ inline void sort_entries(std::vector<SafetensorsEntry>& entries) {
   });
 }
 
-/// The header of `entries` in the order given, padded with spaces to a multiple of 8 bytes. Throws
-/// ConfigError when the reader would not accept it: a name or the metadata too long or not UTF-8, a name
-/// twice, bytes that are not what the shape needs.
+/// The header of `entries` in the order given, padded with spaces so that the data begin at a multiple of
+/// `alignment` bytes, itself one of 8. Throws ConfigError when the reader would not accept it: a name or the
+/// metadata too long or not UTF-8, a name twice, bytes that are not what the shape needs.
 inline std::string safetensors_header(const std::vector<SafetensorsEntry>& entries,
-                                      const std::map<std::string, std::string>& metadata) {
+                                      const std::map<std::string, std::string>& metadata,
+                                      std::size_t alignment = 8) {
   std::string text = "{";
   std::uint64_t offset = 0;
   try {
@@ -58,7 +60,7 @@ inline std::string safetensors_header(const std::vector<SafetensorsEntry>& entri
       offset = end;
     }
     text += '}';
-    text.resize((text.size() + 7) / 8 * 8, ' ');
+    text.resize((8 + text.size() + alignment - 1) / alignment * alignment - 8, ' ');
     parse_safetensors_header("header", text, offset);
   } catch (const nlohmann::json::exception& error) {
     throw ConfigError("safetensors", "a name or the metadata cannot be written: ", error.what());
@@ -68,14 +70,20 @@ inline std::string safetensors_header(const std::vector<SafetensorsEntry>& entri
   return text;
 }
 
-/// Writes a file of this header and the entries' bytes, whole or not at all. Throws IoError.
+/// Writes a file of this header and the entries' bytes, whole or not at all; entries that follow one another
+/// in memory by one call. Throws IoError.
 inline void write_safetensors_file(const std::filesystem::path& path, std::string_view header,
                                    const std::vector<SafetensorsEntry>& entries) {
   write_file_atomically(path, [&](exfusion::detail::FileDescriptor& file) {
     const std::uint64_t header_bytes = header.size();
     file.write_all(std::as_bytes(std::span(&header_bytes, 1)));
     file.write_all(std::as_bytes(std::span(header)));
-    for (const SafetensorsEntry& entry : entries) file.write_all(entry.bytes);
+    std::span<const std::byte> next;
+    for (const SafetensorsEntry& entry : entries) {
+      if (next.data() + next.size() != entry.bytes.data()) file.write_all_direct(std::exchange(next, {}));
+      next = {next.empty() ? entry.bytes.data() : next.data(), next.size() + entry.bytes.size()};
+    }
+    file.write_all_direct(next);
   });
 }
 

@@ -111,20 +111,23 @@ class CheckpointManager {
     return writer_.valid() && writer_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
   }
 
+  /// The arrays one after another as in the file, so that they can be written by one call.
   std::vector<io::SafetensorsEntry> copy(const std::vector<io::CheckpointArray>& arrays) {
-    constexpr std::size_t line = storage_alignment;
-    std::size_t bytes = 0;
-    for (const auto& array : arrays) bytes += (array.bytes.size() + line - 1) / line * line;
-    if (static_cast<std::size_t>(copy_.size()) < bytes) copy_ = Buffer<std::byte>(static_cast<Index>(bytes));
     std::vector<io::SafetensorsEntry> entries;
-    std::byte* place = copy_.data();
+    std::size_t bytes = 0;
     for (const auto& array : arrays) {
-      const auto size = static_cast<Index>(array.bytes.size());
-      parallel_for(size, Index{1} << 20, [&](Index begin, Index end) {
-        std::copy_n(array.bytes.data() + begin, end - begin, place + begin);
+      entries.push_back({array.name, array.dtype, array.shape, array.bytes});
+      bytes += array.bytes.size();
+    }
+    io::sort_entries(entries);
+    if (static_cast<std::size_t>(copy_.size()) < bytes) copy_ = Buffer<std::byte>(static_cast<Index>(bytes));
+    std::byte* place = copy_.data();
+    for (auto& entry : entries) {
+      parallel_for(std::ssize(entry.bytes), Index{1} << 20, [&](Index begin, Index end) {
+        std::copy_n(entry.bytes.data() + begin, end - begin, place + begin);
       });
-      entries.push_back({array.name, array.dtype, array.shape, {place, array.bytes.size()}});
-      place += (array.bytes.size() + line - 1) / line * line;
+      entry.bytes = {place, entry.bytes.size()};
+      place += entry.bytes.size();
     }
     return entries;
   }
