@@ -100,7 +100,7 @@ inline std::string path_data(const Plane& plane, const Points& points) {
   std::size_t length = 0;
   for (std::size_t i = 0; i <= points.size(); ++i) {
     if (i < points.size() && plane.shows(points[i])) {
-      path += (length++ == 0 ? "M" : "L") + plane.point(points[i]);
+      path.append(length++ == 0 ? "M" : "L").append(plane.point(points[i]));
     } else {
       if (length == 1) path += "h0";
       length = 0;
