@@ -5,13 +5,13 @@
 
 #include <exfusion/train/report/comparison.hpp>
 
+#include "report/page_support.hpp"
 #include "report/run_support.hpp"
-#include "report/well_formed.hpp"
 
 namespace exfusion::train {
 namespace {
 
-bool shows(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+using testing::shows;
 
 TEST(Settings, AreReadWithTheirSections) {
   const report::Configuration expected{{"lr", "0.001"},

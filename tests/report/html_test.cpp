@@ -6,7 +6,7 @@
 #include <exfusion/train/metric_rows.hpp>
 #include <exfusion/train/report/html.hpp>
 
-#include "report/well_formed.hpp"
+#include "report/page_support.hpp"
 
 namespace exfusion::train::report {
 namespace {

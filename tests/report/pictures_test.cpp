@@ -4,8 +4,8 @@
 
 #include <exfusion/train/report/pictures.hpp>
 
+#include "report/page_support.hpp"
 #include "report/run_support.hpp"
-#include "report/well_formed.hpp"
 
 namespace exfusion::train::report {
 namespace {

@@ -4,24 +4,18 @@
 
 #include <exfusion/train/report/report.hpp>
 
+#include "report/page_support.hpp"
 #include "report/run_support.hpp"
-#include "report/well_formed.hpp"
 
 namespace exfusion::train {
 namespace {
 
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
+using testing::count;
+using testing::shows;
 
 class WriteReport : public ::testing::Test {
  protected:
   std::string page() const { return read_file(folder / "report.html"); }
-  static bool shows(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-  }
 
   testing::TemporaryFolder folder;
 };
@@ -35,11 +29,10 @@ TEST_F(WriteReport, IsWellFormedWhateverTheRunsTextsSay) {
   EXPECT_EQ(form.error(), "");
   EXPECT_EQ(form.count("script"), 0);
   EXPECT_FALSE(shows(text, "<script"));
-  EXPECT_EQ(count(text, "&lt;script&gt;alert(&quot;it&#39;s&quot;)&lt;/script&gt; &amp; &lt;/pre&gt;") >= 8,
-            true);
+  EXPECT_GE(count(text, "&lt;script&gt;alert(&quot;it&#39;s&quot;)&lt;/script&gt; &amp; &lt;/pre&gt;"), 8U);
 }
 
-TEST_F(WriteReport, ReferstoNothingOutsideItself) {
+TEST_F(WriteReport, RefersToNothingOutsideItself) {
   testing::write_whole_run(folder.path(), "images");
   write_report(folder.path());
   const std::string text = page();

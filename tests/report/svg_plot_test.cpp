@@ -6,16 +6,12 @@
 
 #include <exfusion/train/report/svg_plot.hpp>
 
-#include "report/well_formed.hpp"
+#include "report/page_support.hpp"
 
 namespace exfusion::train::report {
 namespace {
 
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
+using testing::count;
 
 const Plane unit_plane{{.low = 0, .high = 4}, {.low = 0, .high = 1}};
 

@@ -18,7 +18,7 @@ inline std::string confusion_cell(Index count, double share, const std::string& 
   std::string attributes = "title=\"" + escaped(what) + ": " + percent(share, 1) +
                            "\" style=\"background:rgb(var(--heat) / " + number(0.08 + 0.92 * share, 2) +
                            ")\"";
-  if (share > 0.45) attributes += " class=\"strong\"";
+  if (share > 0.85) attributes += " class=\"strong\"";
   return element("td", attributes, std::to_string(count));
 }
 

@@ -17,7 +17,7 @@ inline constexpr std::string_view style = R"(
   :root {
     --back: #14171b; --card: #1d2126; --ink: #e6e9ed; --soft: #9aa4b0; --rule: #363c44; --grid: #2b3037;
     --c0: #4fa8e0; --c1: #ff8a3d; --c2: #2fc79b; --c3: #e08cc0; --c4: #e6b422; --c5: #8fcdf5; --c6: #a893f0;
-    --c7: #a8a8a8; --good: #3ecf9f; --bad: #ff9a57; --heat: 46 134 193;
+    --c7: #a8a8a8; --good: #3ecf9f; --bad: #ff9a57; --heat: 28 104 160;
   }
 }
 * { box-sizing: border-box; }
@@ -27,6 +27,7 @@ main { max-width: 1160px; margin: 0 auto; padding: 20px 16px 48px; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 32px 0 10px; }
 h3 { font-size: .95rem; margin: 18px 0 8px; }
+h3 + .soft { margin-bottom: 8px; }
 p { margin: 0 0 4px; }
 small, .soft { color: var(--soft); font-size: .85rem; font-weight: 400; }
 .state { display: inline-block; padding: 1px 10px; border: 1px solid; border-radius: 99px; font-size: .85rem;
@@ -67,16 +68,16 @@ figcaption { font-weight: 600; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; text-align: right; white-space: nowrap; border-top: 1px solid var(--rule); }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
-th:first-child { text-align: left; } tbody th { font-weight: 500; }
+th:first-child { text-align: left; } tbody th { font-weight: 500; white-space: normal; min-width: 6em; }
 .text td { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7em; }
 .text thead th { text-align: left; }
 .heat { width: fit-content; max-width: 100%; }
 .heat table { width: auto; font-size: .8rem; }
-.heat td, .heat th { padding: 4px 6px; border: 1px solid var(--rule); }
+.heat td, .heat th { padding: 4px 6px; border: 1px solid var(--rule); text-align: center; white-space: nowrap; }
 .heat td { min-width: 34px; text-align: center; }
 .heat thead th { vertical-align: bottom; color: var(--ink); font-weight: 500; }
 .heat thead th span { writing-mode: vertical-rl; transform: rotate(180deg); }
-.heat tbody th { position: sticky; left: 0; background: var(--card); }
+.heat tbody th { position: sticky; left: 0; background: var(--card); text-align: left; min-width: 0; }
 .heat .strong { color: #fff; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(164px, 1fr)); gap: 10px; }
 .gallery figure { padding: 8px; }
