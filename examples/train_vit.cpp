@@ -13,8 +13,10 @@
 #include <exfusion/data/mnist.hpp>
 #include <exfusion/data/shapes.hpp>
 #include <exfusion/io/vit.hpp>
+#include <exfusion/train/confusion.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
+#include <exfusion/train/gallery.hpp>
 
 #include "training.hpp"
 
@@ -142,8 +144,10 @@ train::ValidationRow evaluate(const Model& model, const Ema<float>* average,
 
 /// What comes after the last step: evaluation, collapse, the saved folder.
 template <class Model, class Run>
-void finish(const Model& model, Run& run, const data::ImageBatches<float>& validation,
-            const std::vector<std::string>& class_names, const VitOptions& o) {
+void finish(const Model& model, Run& run, const data::ImageSplit& images,
+            const data::Normalisation& normalisation, const VitOptions& o) {
+  constexpr Index gallery_size = 24;
+  const data::ImageBatches<float> validation(images.test, normalisation, o.batch);
   const train::ImageScore score = train::evaluate_images(model, validation);
   train::ResultRow row{.step = run.step(), .loss = score.loss, .accuracy = score.accuracy};
   std::cout << "validation loss:   " << text_of(score.loss, score.accuracy) << '\n';
@@ -162,11 +166,17 @@ void finish(const Model& model, Run& run, const data::ImageBatches<float>& valid
     std::cout << "  moving average:  " << text_of(averaged.loss, averaged.accuracy) << '\n';
   }
   run.log().write(row);
+  run.log().write(train::ConfusionRow{.step = run.step(),
+                                      .classes = images.test.class_names,
+                                      .counts = train::count_confusions(result, validation)});
+  run.log().write(train::ImagesRow{
+      .step = run.step(),
+      .images = train::image_gallery(result, images.test, normalisation, gallery_size, o.seed)});
   if (o.ffn == "exfusion") std::cout << '\n' << train::fusion_table(run.measure());
 
   if constexpr (std::same_as<decltype(result), Vit<float>>) {
     if (o.out.empty()) return;
-    io::save_vit(result, o.out, class_names);
+    io::save_vit(result, o.out, images.train.class_names);
     std::cout << "\nsaved in " << o.out << " (config.json, model.safetensors, report.html)\n";
   }
 }
@@ -204,7 +214,7 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
   if (const auto code = code_of_ending(run, start, o)) return *code;
   std::cout << "\ntrained " << fixed(batches.epochs(), 1) << " epochs in " << train::clock_text(run.seconds())
             << '\n';
-  finish(model, run, validation, images.train.class_names, o);
+  finish(model, run, images, normalisation, o);
   refresh_report(run, o);
   return 0;
 }

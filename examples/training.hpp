@@ -13,7 +13,7 @@
 #include <exfusion/kernels/peak.hpp>
 #include <exfusion/models/collapse.hpp>
 #include <exfusion/train/memory_plan.hpp>
-#include <exfusion/train/report.hpp>
+#include <exfusion/train/report/report.hpp>
 #include <exfusion/train/training_run.hpp>
 
 #include "feed_forward_choice.hpp"
@@ -175,7 +175,9 @@ template <class Run>
 void refresh_report(Run& run, const Options& o) {
   if (o.out.empty()) return;
   try {
-    train::write_report(o.out, {.compare = o.compare});
+    train::ReportOptions options;
+    if (!o.compare.empty()) options.compare = o.compare;
+    train::write_report(o.out, options);
   } catch (const Error& error) {
     run.log().progress().warn("the report could not be written: ", error.what());
   }
