@@ -196,6 +196,8 @@ class TrainingRun {
       ending_ = Ending::finished;
     } else if (signals_.requested() || is_told) {
       ending_ = Ending::interrupted;
+      log().write(
+          EventRow{.step = cursor_.step, .text = "interrupted after step " + std::to_string(cursor_.step)});
     } else if (out_of_patience) {
       ending_ = Ending::finished;
       log().event(cursor_.step, "stopped early: none of the last ", options_.patience,
