@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -270,6 +271,8 @@ inline void settle(CLI::App& app, Options& o, const std::string& items, Index it
   require(o.checkpoint_interval >= 0, "--checkpoint-interval", o.checkpoint_interval, "0 or more");
   require(o.checkpoint_minutes >= 0, "--checkpoint-minutes", o.checkpoint_minutes, "0 or more");
   require(o.keep_last >= 1, "--keep-last", o.keep_last, "at least 1");
+  if (!o.compare.empty() && !std::filesystem::exists(std::filesystem::path(o.compare) / "metrics.jsonl"))
+    throw ConfigError("--compare", o.compare, " is no run's folder: it has no metrics.jsonl");
   set_threads(o.threads);
   if (o.max_items > 0) {
     const Index items_of_step = std::max<Index>(1, o.batch * o.accumulate * items_of_sequence);

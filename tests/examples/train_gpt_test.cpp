@@ -190,6 +190,7 @@ TEST(TrainGpt, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
       {{"--keep-last", "2", "--out", ""}, {"--keep-last", "no effect", "--out"}},
       {{"--max-bad-steps", "0"}, {"--max-bad-steps", "0"}},
       {{"--patience", "-1"}, {"--patience", "-1"}},
+      {{"--compare", "absent"}, {"--compare", "absent", "metrics.jsonl"}},
       {{"--data", "absent.txt"}, {"absent.txt"}},
       {{"--data", "."}, {"folder"}},
       {{"--data", "empty.txt"}, {"empty"}},
