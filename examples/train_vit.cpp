@@ -10,6 +10,7 @@
 
 #include <exfusion/data/cifar.hpp>
 #include <exfusion/data/image_loader.hpp>
+#include <exfusion/data/mixing.hpp>
 #include <exfusion/data/mnist.hpp>
 #include <exfusion/data/shapes.hpp>
 #include <exfusion/io/vit.hpp>
@@ -33,6 +34,7 @@ struct VitOptions : Options {
   Index patch = 4;  // 64 patches of a 32 x 32 image
   double drop_path = 0;
   bool augment = true;
+  data::MixOptions mixing = {};
 
   VitOptions() {
     batch = 64;
@@ -54,6 +56,11 @@ void add_options(CLI::App& app, VitOptions& o) {
                  "Probability of skipping the last block, growing up to it, in [0, 1)");
   app.add_option("--augment", o.augment,
                  "Crop and mirror the training images at random, as is usual for the data");
+  app.add_option(
+      "--mixup", o.mixing.mixup,
+      "Mix training images in pairs, each by a share drawn from Beta(a, a) with this a; 0: do not");
+  app.add_option("--cutmix", o.mixing.cutmix,
+                 "Put a rectangle of another image into training images, its area drawn likewise; 0: do not");
   add_feed_forward_options(app, o);
   add_training_options(app, o);
   add_run_options(app, o, "images");
@@ -189,6 +196,7 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
   const data::Augmentation augmentation = o.augment ? images.augmentation : data::Augmentation{};
   data::ImageLoader<float> batches(images.train, normalisation,
                                    {.batch = o.batch, .seed = o.seed, .augmentation = augmentation});
+  data::ImageMixer<float> mixer(o.mixing);
   const data::ImageBatches<float> validation(images.test, normalisation, o.batch);
   const nlohmann::json about{{"data_xxh3", hash_of(images)},
                              {"model", io::vit_config(model.config, images.train.class_names, "float32")}};
@@ -201,9 +209,10 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
 
   while (run.begin_step()) {
     for (Index part = 0; part < o.accumulate && run.goes_on(); ++part) {
-      const auto& [pixels, labels] = batches.next();
+      const auto& [pixels, labels, partners, share] = mixer.mix(batches.next(), rng);
+      const MixedTargets targets{labels, partners, share};
       run.pass([&](const Context<float>& ctx) {
-        return cross_entropy(ctx, model(ctx, pixels), labels, {.label_smoothing = o.label_smoothing});
+        return cross_entropy(ctx, model(ctx, pixels), targets, {.label_smoothing = o.label_smoothing});
       });
     }
     if (run.end_step() && evaluation_due(run.step(), o)) {

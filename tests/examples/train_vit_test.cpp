@@ -162,6 +162,7 @@ TEST(TrainVit, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
       {{"--drop-path", "1"}, {"drop_path", "1"}},
       {{"--label-smoothing", "1.5"}, {"1.5"}},
       {{"--batch", "0"}, {"--batch", "0"}},
+      {{"--mixup", "-1"}, {"mixup", "-1"}},
       {{"--experts", "0"}, {"experts", "0", "between 1"}},
       {{"--accumulate", "2"}, {"straight_through"}},
       {{"--data", "images"}, {"images", "cifar10:DIR"}},
@@ -185,7 +186,8 @@ TEST(TrainVit, RefusesBadOptionsNamingTheValueAndTheLimitBeforeItWritesAnything)
 TEST(TrainVit, AStoppedRunEndsWithTheBitsOfOneThatWasNot) {
   const Desk desk;
   const auto run = [&](Arguments more) {
-    more.insert(more.begin(), {"--steps", "20", "--ema", "0.9", "--drop-path", "0.2", "--dropout", "0.1"});
+    more.insert(more.begin(), {"--steps", "20", "--ema", "0.9", "--drop-path", "0.2", "--dropout", "0.1",
+                               "--mixup", "0.4", "--cutmix", "1"});
     return desk.train(more);
   };
   ASSERT_EQ(run({"--out", "straight"}).exit_code, 0);

@@ -143,5 +143,54 @@ TEST(CrossEntropy, NamesWhatDoesNotFit) {
                ConfigError);
 }
 
+TEST(CrossEntropy, OfMixedTargetsIsTheMeanOfBoth) {
+  Rng rng(8);
+  for (double smoothing : {0.0, 0.1}) {
+    for (Index rows : {1, 3, 7, 17}) {
+      const auto logits = Parameter<double>::normal({rows, 7}, 2.0, rng);
+      const MixedTargets mixed{random_targets({rows}, 7, rng), random_targets({rows}, 7, rng), 0.3};
+      const CrossEntropyOptions options{.label_smoothing = smoothing};
+      const auto loss = [&](const auto& ctx, const auto& targets) {
+        return cross_entropy(ctx, logits, targets, options);
+      };
+      const Context<double> none;
+      EXPECT_NEAR(loss(none, mixed).item(),
+                  0.3 * loss(none, mixed.first).item() + 0.7 * loss(none, mixed.second).item(), 1e-12);
+      const auto result = testing::grad_check([&](const auto& ctx) { return loss(ctx, mixed); }, {logits});
+      EXPECT_TRUE(result) << result;
+    }
+  }
+}
+
+TEST(CrossEntropy, OfMixedTargetsWithTheWholeShareIsThePlainOneToTheBit) {
+  Rng rng(9);
+  const auto logits = testing::random_float({5, 11}, rng, 2.0);
+  const auto targets = random_targets({5}, 11, rng);
+  const auto run = [&](const auto& chosen) {
+    const auto loss = testing::run_backward<float>(
+        [&](const auto& ctx) { return cross_entropy(ctx, logits, chosen); }, {1.0F});
+    std::vector<float> numbers(logits.grad().begin(), logits.grad().end());
+    numbers.push_back(loss.item());
+    logits.gradient()->clear();
+    return numbers;
+  };
+  EXPECT_EQ(run(targets), run(MixedTargets{targets, {}, 1}));
+  EXPECT_EQ(run(targets), run(MixedTargets{targets, random_targets({5}, 11, rng), 1}));
+}
+
+TEST(CrossEntropy, OfMixedTargetsThrowsWhenTheyDoNotFit) {
+  Rng rng(10);
+  const auto logits = testing::random_float({5, 11}, rng, 2.0);
+  const auto targets = random_targets({5}, 11, rng);
+  const Context<float> ctx;
+  EXPECT_THROW(cross_entropy(ctx, logits, MixedTargets{targets, random_targets({4}, 11, rng), 0.5}),
+               ShapeError);
+  EXPECT_THROW(cross_entropy(ctx, logits, MixedTargets{targets, targets, 1.5}), ConfigError);
+  EXPECT_THROW(cross_entropy(ctx, logits, MixedTargets{targets, targets, std::nan("")}), ConfigError);
+  auto outside = random_targets({5}, 11, rng);
+  outside.data()[2] = 11;
+  EXPECT_THROW(cross_entropy(ctx, logits, MixedTargets{targets, outside, 0.5}), Error);
+}
+
 }  // namespace
 }  // namespace exfusion

@@ -38,17 +38,20 @@ double log_sum_exp(const T* z, Index size) {
 }  // namespace detail
 
 template <Scalar T>
-double CrossEntropy<T>::forward(const T* logits, const std::int32_t* targets, Index rows, Index classes,
+double CrossEntropy<T>::forward(const T* logits, const TargetClasses& targets, Index rows, Index classes,
                                 const CrossEntropyOptions& options, T* log_sum_exp) {
   const double smoothing = options.label_smoothing;
   const auto range_loss = [=](Index begin, Index end) {
     double loss = 0;
     for (Index row = begin; row < end; ++row) {
-      if (targets[row] == options.ignore_index) continue;
+      if (targets.first[row] == options.ignore_index) continue;
       const T* z = logits + row * classes;
       const double lse = detail::log_sum_exp(z, classes);
       log_sum_exp[row] = static_cast<T>(lse);
-      loss += lse - (1 - smoothing) * static_cast<double>(z[targets[row]]);
+      auto at_target = static_cast<double>(z[targets.first[row]]);
+      if (targets.second != nullptr)
+        at_target += (1 - targets.share) * (static_cast<double>(z[targets.second[row]]) - at_target);
+      loss += lse - (1 - smoothing) * at_target;
       if (smoothing == 0) continue;
       const T sum_z = sum<T>(classes, [=](Index i) { return z[i]; });
       loss -= smoothing * static_cast<double>(sum_z) / static_cast<double>(classes);
@@ -59,22 +62,24 @@ double CrossEntropy<T>::forward(const T* logits, const std::int32_t* targets, In
 }
 
 template <Scalar T>
-void CrossEntropy<T>::backward(const T* logits, const std::int32_t* targets, const T* log_sum_exp, Index rows,
-                               Index classes, const CrossEntropyOptions& options, T scale,
+void CrossEntropy<T>::backward(const T* logits, const TargetClasses& targets, const T* log_sum_exp,
+                               Index rows, Index classes, const CrossEntropyOptions& options, T scale,
                                GradientTarget<T> dlogits) {
   const auto at_target = static_cast<T>(1 - options.label_smoothing) * scale;
   const auto everywhere = static_cast<T>(options.label_smoothing / static_cast<double>(classes)) * scale;
   parallel_for(rows, rows_grain(classes), [=](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) {
       const GradientTarget<T> dz{dlogits.data + row * classes, dlogits.accumulate};
-      if (targets[row] == options.ignore_index) {
+      if (targets.first[row] == options.ignore_index) {
         if (!dz.accumulate) std::fill_n(dz.data, classes, T{0});
         continue;
       }
       const T* z = logits + row * classes;
       const T lse = log_sum_exp[row];
       write(dz, 0, classes, [=](Index i) { return fast_exp(z[i] - lse) * scale - everywhere; });
-      dz.data[targets[row]] -= at_target;
+      dz.data[targets.first[row]] -= static_cast<T>(targets.share) * at_target;
+      if (targets.second != nullptr)
+        dz.data[targets.second[row]] -= static_cast<T>(1 - targets.share) * at_target;
     }
   });
 }

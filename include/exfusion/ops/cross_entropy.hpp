@@ -27,22 +27,64 @@ inline Index counted_targets(std::string_view operation, const IntTensor& target
 
 }  // namespace detail
 
+/// Two targets for each row of a batch, of which the first counts for `share` and the second for the rest
+/// (mixup, arXiv 1710.09412).
+struct MixedTargets {
+  IntTensor first;
+  IntTensor second;
+  double share = 1;
+
+  kernels::TargetClasses classes() const {
+    return share == 1 ? kernels::TargetClasses(first.data())
+                      : kernels::TargetClasses(first.data(), second.data(), share);
+  }
+};
+
 namespace ops {
 
 template <Scalar T>
 struct CrossEntropyNode {
   static constexpr std::string_view name = "cross_entropy";
   Tensor<T> logits, log_sum_exp, loss;
-  IntTensor targets;
+  MixedTargets targets;
   CrossEntropyOptions options;
   Index counted;
 
   void backward() const {
-    kernels::CrossEntropy<T>::backward(logits.data(), targets.data(), log_sum_exp.data(), targets.size(),
-                                       logits.shape()[-1], options, loss.grad()[0] / static_cast<T>(counted),
-                                       logits.open_gradient());
+    kernels::CrossEntropy<T>::backward(logits.data(), targets.classes(), log_sum_exp.data(),
+                                       targets.first.size(), logits.shape()[-1], options,
+                                       loss.grad()[0] / static_cast<T>(counted), logits.open_gradient());
   }
 };
+
+/// share times the cross-entropy with the first targets plus 1 - share times that with the second, in one
+/// pass over logits [..., V]; targets [...] each. Otherwise as the one below; a row whose first target is to
+/// be ignored counts for nothing. Throws as that does, and ConfigError when the share is outside [0, 1].
+template <Scalar T>
+Tensor<T> cross_entropy(const Context<T>& ctx, const Tensor<T>& logits, const MixedTargets& targets,
+                        const CrossEntropyOptions& options = {}) {
+  const bool is_mixed = targets.share != 1;
+  const Shape& shape = targets.first.shape();
+  if (logits.shape().rank() < 1 || shape.with_appended(logits.shape()[-1]) != logits.shape() ||
+      (is_mixed && targets.second.shape() != shape)) {
+    throw ShapeError("cross_entropy", "logits is ", logits.shape(), " and targets is ", shape,
+                     ": logits must have the targets' axes and one of classes");
+  }
+  if (!(targets.share >= 0 && targets.share <= 1)) {
+    throw ConfigError("cross_entropy", "the first targets' share is ", targets.share,
+                      ": it must lie in [0, 1]");
+  }
+  const Index rows = targets.first.size(), classes = logits.shape()[-1];
+  const Index counted = detail::counted_targets("cross_entropy", targets.first, classes, options);
+  if (is_mixed) detail::check_ids("cross_entropy", "second targets", targets.second, classes);
+  Tensor<T> loss = ctx.output(Shape{}, logits);
+  const Tensor<T> log_sum_exp = ctx.saved({rows});
+  const double total = kernels::CrossEntropy<T>::forward(logits.data(), targets.classes(), rows, classes,
+                                                         options, log_sum_exp.data());
+  *loss.data() = static_cast<T>(total / static_cast<double>(counted));
+  ctx.record(loss, CrossEntropyNode<T>{logits, log_sum_exp, loss, targets, options, counted});
+  return loss;
+}
 
 /// The mean over the targets that are not ignored of -log softmax(logits)[target]; with label smoothing s, of
 /// (1 - s) times that plus s times the mean of -log softmax(logits) over all classes (Szegedy et al., arXiv
@@ -52,19 +94,7 @@ struct CrossEntropyNode {
 template <Scalar T>
 Tensor<T> cross_entropy(const Context<T>& ctx, const Tensor<T>& logits, const IntTensor& targets,
                         const CrossEntropyOptions& options = {}) {
-  if (logits.shape().rank() < 1 || targets.shape().with_appended(logits.shape()[-1]) != logits.shape()) {
-    throw ShapeError("cross_entropy", "logits is ", logits.shape(), " and targets is ", targets.shape(),
-                     ": logits must have the targets' axes and one of classes");
-  }
-  const Index rows = targets.size(), classes = logits.shape()[-1];
-  const Index counted = detail::counted_targets("cross_entropy", targets, classes, options);
-  Tensor<T> loss = ctx.output(Shape{}, logits);
-  const Tensor<T> log_sum_exp = ctx.saved({rows});
-  const double total = kernels::CrossEntropy<T>::forward(logits.data(), targets.data(), rows, classes,
-                                                         options, log_sum_exp.data());
-  *loss.data() = static_cast<T>(total / static_cast<double>(counted));
-  ctx.record(loss, CrossEntropyNode<T>{logits, log_sum_exp, loss, targets, options, counted});
-  return loss;
+  return cross_entropy(ctx, logits, MixedTargets{.first = targets, .second = {}}, options);
 }
 
 }  // namespace ops
