@@ -30,7 +30,7 @@ inline std::string confusion_table(const ConfusionRow& row) {
   head += element("th", "scope=\"col\"", element("span", "", "right"));
   std::string body;
   for (std::size_t i = 0; i < row.classes.size(); ++i) {
-    const auto total = static_cast<double>(std::reduce(row.counts[i].begin(), row.counts[i].end()));
+    const double total = std::reduce(row.counts[i].begin(), row.counts[i].end(), 0.0);
     const auto share = [&](std::size_t k) { return static_cast<double>(row.counts[i][k]) / total; };
     std::string cells = element("th", "scope=\"row\"", escaped(row.classes[i]));
     for (std::size_t k = 0; k < row.classes.size(); ++k) {
