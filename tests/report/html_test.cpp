@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -24,6 +25,7 @@ TEST(Html, WritesNumbersForReaders) {
   EXPECT_EQ(with_commas(0), "0");
   EXPECT_EQ(with_commas(999), "999");
   EXPECT_EQ(with_commas(-1234567), "-1,234,567");
+  EXPECT_EQ(with_commas(std::numeric_limits<Index>::min()), "-9,223,372,036,854,775,808");
   EXPECT_EQ(value_text(24312.4), "24,312");
   EXPECT_EQ(value_text(1.46971), "1.47");
   EXPECT_EQ(value_text(0.012345), "0.01235");

@@ -89,7 +89,7 @@ TEST_F(ReadRun, NamesTheFileAndLineOfDamage) {
   EXPECT_EQ(error("{\"kind\":\"x\"}\nnonsense\n{\"kind\":\"x\"}\n"), "line 2] is not valid JSON");
   EXPECT_EQ(error("{\"kind\":\"x\"}\n{\"kind\":\"sample\",\"step\":3}\n"), "line 2] text is missing");
   EXPECT_EQ(error("{\"kind\":\"event\",\"step\":null,\"text\":\"a\"}\n"),
-            "line 1] step: an integer is needed");
+            "line 1] step: an integer below 2^63 is needed");
 }
 
 TEST_F(ReadRun, RefusesListsThatDoNotFitTogether) {

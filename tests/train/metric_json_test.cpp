@@ -76,7 +76,8 @@ TEST(MetricJson, NamesTheFieldThatIsMissingOrOfAnotherType) {
     return "none";
   };
   EXPECT_EQ(message(R"({"step":1})"), "text is missing");
-  EXPECT_EQ(message(R"({"step":1.5,"text":"a"})"), "step: an integer is needed");
+  EXPECT_EQ(message(R"({"step":1.5,"text":"a"})"), "step: an integer below 2^63 is needed");
+  EXPECT_EQ(message(R"({"step":18446744073709551615,"text":""})"), "step: an integer below 2^63 is needed");
   EXPECT_EQ(message(R"({"step":1,"text":7})"), "text: a text is needed");
   EXPECT_EQ(message(R"({"step":1,"text":"a","more":[]})"), "none");
 }

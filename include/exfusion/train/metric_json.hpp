@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -79,7 +81,9 @@ void value_from_json(const Json& json, Value& value) {
     require(json.is_number() || json.is_null(), "a number or null is needed");
     value = json.is_null() ? unknown : json.get<double>();
   } else if constexpr (std::same_as<Value, Index>) {
-    require(json.is_number_integer(), "an integer is needed");
+    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+    const bool fits = !json.is_number_unsigned() || json.get<std::uint64_t>() <= most;
+    require(json.is_number_integer() && fits, "an integer below 2^63 is needed");
     value = json.get<Index>();
   } else if constexpr (std::same_as<Value, bool>) {
     require(json.is_boolean(), "true or false is needed");

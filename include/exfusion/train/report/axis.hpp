@@ -63,9 +63,11 @@ inline Axis linear_axis(double low, double high, int most_ticks, double least_st
   Axis axis{low, high};
   const double step = nice_step(std::max((high - low) / most_ticks, least_step));
   const double slack = 1e-6 * (high - low);
-  for (double i = std::ceil((low - slack) / step); i * step <= high + slack; ++i) {
-    axis.ticks.push_back(i * step);
-    axis.labels.push_back(tick_label(i * step, step, std::max(std::abs(low), std::abs(high))));
+  const auto first = static_cast<Index>(std::ceil((low - slack) / step));
+  const auto last = static_cast<Index>(std::floor((high + slack) / step));
+  for (Index i = first; i <= last; ++i) {
+    axis.ticks.push_back(static_cast<double>(i) * step);
+    axis.labels.push_back(tick_label(axis.ticks.back(), step, std::max(std::abs(low), std::abs(high))));
   }
   return axis;
 }
@@ -74,11 +76,13 @@ inline Axis linear_axis(double low, double high, int most_ticks, double least_st
 inline Axis log_axis(double low, double high) {
   Axis axis{low / 1.1, high * 1.1, true};
   const double decades = std::log10(axis.high) - std::log10(axis.low);
-  const double every = std::max(1.0, std::ceil(decades / 6));
-  for (double power = std::floor(std::log10(axis.low)); power <= std::log10(axis.high); ++power) {
+  const int every = std::max(1, static_cast<int>(std::ceil(decades / 6)));
+  const auto first = static_cast<int>(std::floor(std::log10(axis.low)));
+  const auto last = static_cast<int>(std::floor(std::log10(axis.high)));
+  for (int power = first; power <= last; ++power) {
     for (double factor : {1.0, 2.0, 5.0}) {
       const double tick = factor * std::pow(10, power);
-      const bool wanted = factor == 1 ? std::fmod(std::abs(power), every) == 0 : decades < 2.2;
+      const bool wanted = factor == 1 ? power % every == 0 : decades < 2.2;
       if (!wanted || tick < axis.low || tick > axis.high) continue;
       axis.ticks.push_back(tick);
       const bool short_enough = tick >= 0.01 && tick < 1e4;

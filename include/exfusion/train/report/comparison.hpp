@@ -112,6 +112,7 @@ inline std::string runs_table(const std::vector<RunMetrics>& runs) {
                                 "accuracy",      "best validation", "steps",          "throughput, median",
                                 "training time", "parameters",      "exported"};
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(runs.size());
   for (const RunMetrics& run : runs) rows.push_back(run_cells(run));
   for (std::size_t column = head.size(); column-- > 1;) {
     const auto is_empty = [&](const auto& row) { return row[column] == number(unknown); };
@@ -183,6 +184,7 @@ inline void write_comparison(const std::vector<std::filesystem::path>& run_folde
   if (run_folders.empty())
     throw ConfigError("comparison", "there are no runs to compare: at least 1 is needed");
   std::vector<RunMetrics> runs;
+  runs.reserve(run_folders.size());
   for (const auto& folder : run_folders) runs.push_back(read_run(folder));
   report::tell_apart(runs, run_folders);
   write_file_atomically(output_path, report::comparison_page(runs));

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -88,8 +87,11 @@ inline std::string percent(double share, int decimals = 2) {
 
 /// 1234567 as "1,234,567".
 inline std::string with_commas(Index value) {
-  const std::string digits = std::to_string(std::abs(value));
-  std::string text(value < 0 ? "-" : "");
+  std::string digits = std::to_string(value), text;
+  if (value < 0) {
+    text += '-';
+    digits.erase(0, 1);
+  }
   for (std::size_t i = 0; i < digits.size(); ++i) {
     if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
     text += digits[i];

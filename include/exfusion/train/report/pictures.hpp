@@ -30,7 +30,7 @@ inline std::string confusion_table(const ConfusionRow& row) {
   head += element("th", "scope=\"col\"", element("span", "", "right"));
   std::string body;
   for (std::size_t i = 0; i < row.classes.size(); ++i) {
-    const double total = static_cast<double>(std::reduce(row.counts[i].begin(), row.counts[i].end()));
+    const double total = std::reduce(row.counts[i].begin(), row.counts[i].end(), 0.0);
     const auto share = [&](std::size_t k) { return static_cast<double>(row.counts[i][k]) / total; };
     std::string cells = element("th", "scope=\"row\"", escaped(row.classes[i]));
     for (std::size_t k = 0; k < row.classes.size(); ++k) {
@@ -57,7 +57,7 @@ inline std::string attention_shade(const GalleryImage& image) {
     const double share = std::isfinite(image.attention[i]) ? std::max(0.0, image.attention[i]) / most : 0;
     const std::string column = std::to_string(i % grid), line = std::to_string(i / grid);
     const auto level = static_cast<std::size_t>(std::lround((levels - 1) * (1 - share)));
-    cells[level] += "M" + column + " " + line + "h1v1h-1z";
+    cells[level].append("M").append(column).append(" ").append(line).append("h1v1h-1z");
   }
   std::string paths;
   for (std::size_t level = 1; level < levels; ++level) {

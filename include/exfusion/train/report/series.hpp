@@ -47,7 +47,7 @@ Points points_of(const std::vector<Row>& rows, const auto& field) {
   Points points;
   points.reserve(rows.size());
   for (const Row& row : rows) {
-    const double y = static_cast<double>(std::invoke(field, row));
+    const auto y = static_cast<double>(std::invoke(field, row));
     points.push_back({static_cast<double>(row.step), std::isnan(y) ? y : std::clamp(y, -most, most)});
   }
   return points;
@@ -96,7 +96,7 @@ inline Points smooth(const Points& points, std::size_t half_width, std::size_t m
     double sum = 0, weights = 0;
     for (std::size_t k = begin; k < end && std::isfinite(points[i].y); ++k) {
       if (!std::isfinite(points[k].y)) continue;
-      const double weight = static_cast<double>(half_width + 1 - (k > i ? k - i : i - k));
+      const auto weight = static_cast<double>(half_width + 1 - (k > i ? k - i : i - k));
       sum += weight * points[k].y;
       weights += weight;
     }
