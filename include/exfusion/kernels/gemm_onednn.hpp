@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <csignal>
 
 #include <dnnl.h>
 #include <omp.h>
@@ -44,6 +45,7 @@ struct OneDnnGemm {
                   const GemmEpilogue<float>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
     const OneThread one_thread;
+    const SignalsHeldBack signals_held_back;
     if (b.rows == 0) {  // of which the library leaves C as it was
       for (Index row = 0; row < c.rows && !epilogue.accumulate; ++row)
         std::fill_n(c.data + row * c.row_stride, c.columns, 0.0F);
@@ -70,6 +72,24 @@ struct OneDnnGemm {
 
    private:
     int before_ = omp_get_max_threads();
+  };
+
+  // The library's generated code (2.6) uses the stack pointer as one more register. A signal handler that
+  // runs on this thread meanwhile would take its stack frame from the middle of the matrices.
+  class SignalsHeldBack {
+   public:
+    SignalsHeldBack() {
+      sigset_t all;
+      sigfillset(&all);
+      for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
+      pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    SignalsHeldBack(const SignalsHeldBack&) = delete;
+    SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
+    ~SignalsHeldBack() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+   private:
+    sigset_t before_;
   };
 
   static char order(const MatrixView<const float>& view) { return view.column_stride == 1 ? 'N' : 'T'; }
