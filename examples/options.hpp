@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -275,8 +276,10 @@ inline void settle(CLI::App& app, Options& o, const std::string& items, Index it
     throw ConfigError("--compare", o.compare, " is no run's folder: it has no metrics.jsonl");
   set_threads(o.threads);
   if (o.max_items > 0) {
-    const Index items_of_step = std::max<Index>(1, o.batch * o.accumulate * items_of_sequence);
-    put(app, "--steps", number_text(std::min(o.steps, (o.max_items + items_of_step - 1) / items_of_step)));
+    Index items_of_step = 0;
+    if (__builtin_mul_overflow(o.batch * o.accumulate, std::max<Index>(1, items_of_sequence), &items_of_step))
+      items_of_step = std::numeric_limits<Index>::max();
+    put(app, "--steps", number_text(std::min(o.steps, (o.max_items - 1) / items_of_step + 1)));
   }
   if (!o.min_lr) put(app, "--min-lr", number_text(o.lr / 10));
   if (!o.warmup) put(app, "--warmup", number_text(std::min<Index>(100, o.steps / 10)));

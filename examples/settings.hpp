@@ -94,11 +94,34 @@ inline void adopt(CLI::Option& option, const std::vector<std::string>& values, c
   }
 }
 
+/// Throws ConfigError unless a file gives the option one value, or the list that it takes, and none is empty:
+/// CLI11 would take the last value, and zero for an empty one.
+inline void check_inputs(const CLI::Option& option, const CLI::ConfigItem& item, const std::string& path) {
+  const bool is_list = option.get_delimiter() == ',';
+  if (item.inputs.empty() || std::ranges::find(item.inputs, "") != item.inputs.end())
+    throw ConfigError(path, "gives '", item.name, "' an empty value");
+  if (!is_list && item.inputs.size() > 1)
+    throw ConfigError(path, "gives '", item.name, "' ", item.inputs.size(), " values: it takes one");
+}
+
 inline std::string toml_value(const std::string& value, bool is_list) {
   if (is_list) return "[" + value + "]";
   if (value == "true" || value == "false" || number_of(value)) return value;
   const char quote = value.find('"') == std::string::npos ? '"' : '\'';
   return quote + value + quote;
+}
+
+/// A line of a TOML file. Throws ConfigError when it would not be read back as it was: CLI11's reader takes
+/// a # for a comment even in a text, and knows no way to write both kinds of quotes in one.
+inline std::string toml_line(const std::string& name, const std::string& value, bool is_list) {
+  const std::string line = name + " = " + toml_value(value, is_list) + "\n";
+  std::istringstream stream(line);
+  const auto items = CLI::ConfigTOML().from_config(stream);
+  if (items.size() != 1 || items[0].name != name || joined(items[0].inputs) != value)
+    throw ConfigError("--" + name, "is ", value,
+                      ": a text with #, line feeds or both kinds of quotes cannot be ",
+                      "kept in a configuration file");
+  return line;
 }
 
 }  // namespace detail
@@ -127,10 +150,9 @@ inline void check_override(const CLI::App& app, const std::vector<std::string>& 
   }
 }
 
-/// Reads a TOML file; options that have been given already keep their value. Throws IoError, ConfigError
-/// naming a key that is no option or a value that does not fit.
-inline void read_config_file(CLI::App& app, const std::string& path) {
-  const std::string content = read_file(path);
+/// Takes options from a TOML text; those that have been given already keep their value. Throws ConfigError,
+/// in the name of `path`, naming a key that is no option or a value that does not fit.
+inline void read_config_text(CLI::App& app, const std::string& content, const std::string& path) {
   std::istringstream stream(content);
   std::vector<CLI::ConfigItem> items;
   try {
@@ -139,13 +161,21 @@ inline void read_config_file(CLI::App& app, const std::string& path) {
     throw ConfigError(path, error.what());
   }
   const std::set<std::string> given = given_options(app);
+  std::set<std::string> seen;
   for (const CLI::ConfigItem& item : items) {
     if (item.name == "++" || item.name == "--") continue;  // where CLI11 says that a section begins or ends
     CLI::Option* option = app.get_option_no_throw("--" + item.name);
     if (option == nullptr || detail::is_of_session(item.name))
       throw ConfigError(path, "has the key '", item.name, "', which is no option of a configuration");
+    if (!seen.insert(item.name).second) throw ConfigError(path, "has the key '", item.name, "' twice");
+    detail::check_inputs(*option, item, path);
     if (!given.contains(item.name)) detail::adopt(*option, item.inputs, path);
   }
+}
+
+/// The same from a file. Throws IoError, too.
+inline void read_config_file(CLI::App& app, const std::string& path) {
+  read_config_text(app, read_file(path), path);
 }
 
 /// All settled options of a run, without those that have no effect.
@@ -159,7 +189,8 @@ inline Settings settings_of(CLI::App& app, const Options& o) {
   return settings;
 }
 
-/// The same as a TOML file that `read_config_file` reads, under the groups of the help.
+/// The same as a TOML file that `read_config_file` reads, under the groups of the help. Throws ConfigError
+/// naming an option whose text cannot stand in such a file.
 inline std::string settings_toml(CLI::App& app, const Settings& settings) {
   std::string text, group;
   for (const CLI::Option* option : detail::named_options(app)) {
@@ -167,8 +198,7 @@ inline std::string settings_toml(CLI::App& app, const Settings& settings) {
     if (setting == settings.end()) continue;
     if (group != option->get_group()) text += (text.empty() ? "# " : "\n# ") + option->get_group() + "\n";
     group = option->get_group();
-    text +=
-        setting->first + " = " + detail::toml_value(setting->second, option->get_delimiter() == ',') + "\n";
+    text += detail::toml_line(setting->first, setting->second, option->get_delimiter() == ',');
   }
   return text;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs on Debian and its relatives (as root or with sudo); elsewhere says what is needed.
 # With --bench also what scripts/bench.sh draws its plots with; with --dev also what contributors' checks need:
-# clang with its OpenMP runtime, clang-format, clang-tidy.
+# clang with its sanitizers, fuzzer and OpenMP runtime, clang-format, clang-tidy.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
@@ -9,7 +9,8 @@ packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-d
 # Multiplies faster than the library's own kernel where there is AVX-512 (cmake/Dependencies.cmake).
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
-[ "${1:-}" = "--dev" ] && packages+=(clang libomp-dev clang-format-14 clang-tidy-14 git python3)
+[ "${1:-}" = "--dev" ] && packages+=(clang libclang-rt-14-dev libomp-dev libomp-14-dev clang-format-14 clang-tidy-14 git
+  python3)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'

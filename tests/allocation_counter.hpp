@@ -17,6 +17,8 @@ inline std::atomic<long> live_aligned_blocks{0};
 
 /// Bytes in use, as they were asked for.
 inline std::atomic<std::ptrdiff_t> live_bytes{0};
+/// Bytes of the largest block that was asked for; whoever watches it sets it to 0 first.
+inline std::atomic<std::size_t> largest_block{0};
 
 // Each block stands behind a margin of its own alignment, at the end of which its size is kept.
 inline std::size_t margin_of(std::size_t alignment) { return std::max(alignment, alignof(std::max_align_t)); }
@@ -27,6 +29,8 @@ inline void* counted_allocation(std::size_t size, std::size_t alignment) {
   void* block = std::aligned_alloc(margin, (size + margin - 1) / margin * margin + margin);
   if (block == nullptr) throw std::bad_alloc();
   ++allocation_count;
+  for (std::size_t seen = largest_block; size > seen && !largest_block.compare_exchange_weak(seen, size);) {
+  }
   live_bytes += static_cast<std::ptrdiff_t>(size);
   void* memory = static_cast<std::byte*>(block) + margin;
   size_of(memory) = size;

@@ -77,7 +77,7 @@ TEST(MetricJson, NamesTheFieldThatIsMissingOrOfAnotherType) {
   };
   EXPECT_EQ(message(R"({"step":1})"), "text is missing");
   EXPECT_EQ(message(R"({"step":1.5,"text":"a"})"), "step: an integer below 2^63 is needed");
-  EXPECT_EQ(message(R"({"step":18446744073709551615,"text":""})"), "step: an integer below 2^63 is needed");
+  EXPECT_EQ(message(R"({"step":9223372036854775808,"text":"a"})"), "step: an integer below 2^63 is needed");
   EXPECT_EQ(message(R"({"step":1,"text":7})"), "text: a text is needed");
   EXPECT_EQ(message(R"({"step":1,"text":"a","more":[]})"), "none");
 }
@@ -114,8 +114,12 @@ TEST_F(MetricLines, ALastLineThatWasCutIsSkipped) {
 }
 
 TEST_F(MetricLines, AnyOtherDamageIsAnErrorThatNamesTheLine) {
-  EXPECT_EQ(kinds("{\"kind\":\"a\"}\n{\"ki\n{\"kind\":\"c\"}\n"), error("2", "is not valid JSON"));
-  EXPECT_EQ(kinds("\n{\"kind\":\"c\"}\n"), error("1", "is not valid JSON"));
+  EXPECT_EQ(kinds("{\"kind\":\"a\"}\n{\"ki\n{\"kind\":\"c\"}\n"),
+            error("2", "is not valid JSON, or nested too deep"));
+  EXPECT_EQ(kinds("\n{\"kind\":\"c\"}\n"), error("1", "is not valid JSON, or nested too deep"));
+  const std::string deep(100'000, '[');
+  EXPECT_EQ(kinds("{\"kind\":\"a\",\"b\":" + deep + std::string(100'000, ']') + "}\n{\"kind\":\"c\"}\n"),
+            error("1", "is not valid JSON, or nested too deep"));
   EXPECT_EQ(kinds("[1]\n"), error("1", "is not a JSON object with the text \"kind\""));
   EXPECT_EQ(kinds("{\"kind\":3}"), error("1", "is not a JSON object with the text \"kind\""));
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <iomanip>
 #include <span>
@@ -77,13 +78,17 @@ class CharTokenizer {
   /// The distinct characters of `text`, in the order of their code points. Throws FormatError, in the name
   /// of `where`, at the first byte that is not UTF-8.
   static CharTokenizer from_text(std::string_view text, std::string_view where = "text") {
-    std::vector<bool> seen(0x110000);
+    std::vector<std::uint64_t> seen;  // a bit for each code point up to the largest
     for (std::size_t offset = 0; offset < text.size();) {
-      seen[detail::next_code_point(text, offset, where)] = true;
+      const char32_t value = detail::next_code_point(text, offset, where);
+      if (value / 64 >= seen.size()) seen.resize(value / 64 + 1);
+      seen[value / 64] |= std::uint64_t{1} << (value % 64);
     }
     std::vector<char32_t> characters;
-    for (std::size_t value = 0; value < seen.size(); ++value) {
-      if (seen[value]) characters.push_back(static_cast<char32_t>(value));
+    for (std::size_t word = 0; word < seen.size(); ++word) {
+      for (std::uint64_t bits = seen[word]; bits != 0; bits &= bits - 1)
+        characters.push_back(static_cast<char32_t>(64 * word) +
+                             static_cast<char32_t>(std::countr_zero(bits)));
     }
     return CharTokenizer(std::move(characters));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -57,6 +58,21 @@ std::uint32_t read_big_endian(Reader& reader) {
   return value;
 }
 
+/// The next `total` bytes. Memory grows with what has been read: what a gzip file holds is known only then.
+template <class Reader>
+std::vector<std::uint8_t> read_values(Reader& reader, std::uint64_t total) {
+  constexpr std::uint64_t first = 32 << 10;
+  std::vector<std::uint8_t> values;
+  while (values.size() < total) {
+    const std::size_t done = values.size();
+    const auto next = static_cast<std::size_t>(std::min(total, std::max<std::uint64_t>(first, 2 * done)));
+    values.reserve(next);
+    values.resize(next);
+    reader.read(std::as_writable_bytes(std::span(values).subspan(done)));
+  }
+  return values;
+}
+
 template <class Reader>
 IdxArray read_idx_with(const std::filesystem::path& path, int rank) {
   const std::string where = path.string();
@@ -78,8 +94,7 @@ IdxArray read_idx_with(const std::filesystem::path& path, int rank) {
     total *= size;
   }
   reader.check_left(total);
-  array.values.resize(static_cast<std::size_t>(total));
-  reader.read(std::as_writable_bytes(std::span(array.values)));
+  array.values = read_values(reader, total);
   reader.expect_end();
   return array;
 }
@@ -87,8 +102,8 @@ IdxArray read_idx_with(const std::filesystem::path& path, int rank) {
 }  // namespace detail
 
 /// Reads an IDX file of unsigned bytes with `rank` axes, gzipped when its name ends in .gz. Its header is
-/// compared with its size before anything is allocated. Throws IoError when it cannot be read, FormatError
-/// when it is damaged, too short, too long or of another kind.
+/// compared with its size before anything is allocated, and memory grows only with what is read. Throws
+/// IoError when it cannot be read, FormatError when it is damaged, too short, too long or of another kind.
 inline IdxArray read_idx(const std::filesystem::path& path, int rank) {
   if (path.extension() == ".gz") return detail::read_idx_with<GzipReader>(path, rank);
   return detail::read_idx_with<detail::PlainReader>(path, rank);

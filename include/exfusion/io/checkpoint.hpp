@@ -14,6 +14,7 @@
 #endif
 #include <xxhash.h>
 
+#include <exfusion/io/json.hpp>
 #include <exfusion/io/safetensors_reader.hpp>
 #include <exfusion/io/safetensors_writer.hpp>
 
@@ -192,7 +193,7 @@ class CheckpointReader {
   }
 
   nlohmann::json parse(const std::string& key) const {
-    auto value = nlohmann::json::parse(metadata(key), nullptr, false);
+    auto value = parse_shallow(metadata(key));
     if (value.is_object()) return value;
     throw FormatError(reader_.path(), "the metadata has no valid ", detail::printable(key));
   }

@@ -16,6 +16,7 @@
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/file.hpp>
+#include <exfusion/io/json.hpp>
 #include <exfusion/train/metric_rows.hpp>
 
 // Between the rows of metric_rows.hpp and the lines of metrics.jsonl.
@@ -81,9 +82,7 @@ void value_from_json(const Json& json, Value& value) {
     require(json.is_number() || json.is_null(), "a number or null is needed");
     value = json.is_null() ? unknown : json.get<double>();
   } else if constexpr (std::same_as<Value, Index>) {
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
-    const bool fits = !json.is_number_unsigned() || json.get<std::uint64_t>() <= most;
-    require(json.is_number_integer() && fits, "an integer below 2^63 is needed");
+    require(io::holds_integer<Index>(json), "an integer below 2^63 is needed");
     value = json.get<Index>();
   } else if constexpr (std::same_as<Value, bool>) {
     require(json.is_boolean(), "true or false is needed");
@@ -142,10 +141,10 @@ void for_each_metric(const std::filesystem::path& path, const Use& use) {
     const std::size_t end = std::min(content.find('\n', begin), content.size());
     const std::string_view text(content.data() + begin, end - begin);
     begin = end + 1;
-    const auto row = detail::Json::parse(text, nullptr, false);
+    const auto row = io::parse_shallow<detail::Json>(text);
     const auto where = [&] { return path.string() + ", line " + std::to_string(line + 1); };
     if (row.is_discarded() && begin >= content.size()) return;
-    if (row.is_discarded()) throw FormatError(where(), "is not valid JSON");
+    if (row.is_discarded()) throw FormatError(where(), "is not valid JSON, or nested too deep");
     if (!row.is_object() || !row.contains("kind") || !row["kind"].is_string()) {
       throw FormatError(where(), "is not a JSON object with the text \"kind\"");
     }

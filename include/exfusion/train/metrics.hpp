@@ -116,7 +116,8 @@ class MetricsWriter {
       const std::string kind = row["kind"].get<std::string>();
       const auto found = row.find("step");
       const bool has_step = found != row.end();
-      if (has_step && !found->is_number_integer()) throw std::runtime_error("step: an integer is needed");
+      if (has_step && !io::holds_integer<Index>(*found))
+        throw std::runtime_error("step: an integer below 2^63 is needed");
       const bool goes = has_step ? found->get<Index>() > step : cut;
       cut = cut || goes;
       if (goes || (cut && kind == EventRow::kind)) return;

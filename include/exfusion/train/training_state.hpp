@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -12,6 +13,7 @@
 #include <exfusion/core/rng.hpp>
 #include <exfusion/data/shuffle.hpp>
 #include <exfusion/io/checkpoint.hpp>
+#include <exfusion/io/json.hpp>
 #include <exfusion/nn/fusion_diagnostics.hpp>
 #include <exfusion/optim/adamw.hpp>
 #include <exfusion/optim/ema.hpp>
@@ -60,26 +62,35 @@ inline nlohmann::json to_json(const RunCursor& cursor) {
 }
 
 inline RunCursor cursor_from_json(const nlohmann::json& json, const std::string& file) try {
+  const auto read = [&]<class Value>(const nlohmann::json& value, Value& target) {
+    if constexpr (std::integral<Value> && !std::same_as<Value, bool>) {
+      if (!io::holds_integer<Value>(value))
+        throw FormatError(file, "the run's state has ", value.dump(), " where an integer is needed");
+    }
+    value.get_to(target);
+  };
   RunCursor cursor;
-  json.at("step").get_to(cursor.step);
-  const auto& rng = json.at("rng");
-  cursor.rng = {rng.at(0).get<std::uint64_t>(), rng.at(1).get<std::uint64_t>()};
-  const auto& data = json.at("data");
-  cursor.data = {data.at(0).get<std::uint64_t>(), data.at(1).get<Index>(), data.at(2).get<Index>(),
-                 data.at(3).get<Index>()};
-  json.at("loss_sum").get_to(cursor.loss_sum);
-  json.at("loss_steps").get_to(cursor.loss_steps);
+  read(json.at("step"), cursor.step);
+  read(json.at("rng").at(0), cursor.rng.key);
+  read(json.at("rng").at(1), cursor.rng.counter);
+  read(json.at("data").at(0), cursor.data.seed);
+  read(json.at("data").at(1), cursor.data.items);
+  read(json.at("data").at(2), cursor.data.epoch);
+  read(json.at("data").at(3), cursor.data.position);
+  read(json.at("loss_sum"), cursor.loss_sum);
+  read(json.at("loss_steps"), cursor.loss_steps);
   const auto& loss = json.at("validation_loss");
-  cursor.validation_loss = loss.is_null() ? std::numeric_limits<double>::quiet_NaN() : loss.get<double>();
-  json.at("best_loss").get_to(cursor.best_loss);
-  json.at("best_step").get_to(cursor.best_step);
-  json.at("evaluations_since_best").get_to(cursor.evaluations_since_best);
-  json.at("measured_step").get_to(cursor.measured_step);
-  json.at("bad_steps").get_to(cursor.bad_steps);
-  json.at("bad_steps_in_row").get_to(cursor.bad_steps_in_row);
-  json.at("lr_scale").get_to(cursor.lr_scale);
-  json.at("reloaded").get_to(cursor.reloaded);
-  json.at("seconds").get_to(cursor.seconds);
+  if (loss.is_null()) cursor.validation_loss = std::numeric_limits<double>::quiet_NaN();
+  if (!loss.is_null()) read(loss, cursor.validation_loss);
+  read(json.at("best_loss"), cursor.best_loss);
+  read(json.at("best_step"), cursor.best_step);
+  read(json.at("evaluations_since_best"), cursor.evaluations_since_best);
+  read(json.at("measured_step"), cursor.measured_step);
+  read(json.at("bad_steps"), cursor.bad_steps);
+  read(json.at("bad_steps_in_row"), cursor.bad_steps_in_row);
+  read(json.at("lr_scale"), cursor.lr_scale);
+  read(json.at("reloaded"), cursor.reloaded);
+  read(json.at("seconds"), cursor.seconds);
   return cursor;
 } catch (const nlohmann::json::exception& error) {
   throw FormatError(file, "the run's state is incomplete: ", error.what());
