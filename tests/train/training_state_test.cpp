@@ -1,3 +1,4 @@
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -37,6 +38,13 @@ TEST(RunCursor, SurvivesJson) {
                          .reloaded = true,
                          .seconds = 12.75};
   EXPECT_EQ(cursor_from_json(nlohmann::json::parse(to_json(cursor).dump()), "file"), cursor);
+}
+
+TEST(RunCursor, KeepsAnEvaluationThatWasNotFinite) {
+  RunCursor cursor;
+  cursor.validation_loss = std::numeric_limits<double>::quiet_NaN();
+  const RunCursor read = cursor_from_json(nlohmann::json::parse(to_json(cursor).dump()), "file");
+  EXPECT_TRUE(std::isnan(read.validation_loss));
 }
 
 TEST(RunCursor, RefusesNumbersThatAreNoIntegersOrDoNotFit) {
