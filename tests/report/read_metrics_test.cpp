@@ -86,7 +86,8 @@ TEST_F(ReadRun, SkipsKindsOfALaterVersionAndACutLastLine) {
 
 TEST_F(ReadRun, NamesTheFileAndLineOfDamage) {
   EXPECT_EQ(error("{}\n{}\n"), "line 1] is not a JSON object with the text \"kind\"");
-  EXPECT_EQ(error("{\"kind\":\"x\"}\nnonsense\n{\"kind\":\"x\"}\n"), "line 2] is not valid JSON");
+  EXPECT_EQ(error("{\"kind\":\"x\"}\nnonsense\n{\"kind\":\"x\"}\n"),
+            "line 2] is not valid JSON, or nested too deep");
   EXPECT_EQ(error("{\"kind\":\"x\"}\n{\"kind\":\"sample\",\"step\":3}\n"), "line 2] text is missing");
   EXPECT_EQ(error("{\"kind\":\"event\",\"step\":null,\"text\":\"a\"}\n"),
             "line 1] step: an integer below 2^63 is needed");

@@ -13,9 +13,9 @@
 #include <sys/resource.h>
 
 #include <exfusion/core/buffer.hpp>
-#include <exfusion/core/folder_lock.hpp>
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/io/folder.hpp>
+#include <exfusion/io/folder_lock.hpp>
 #include <exfusion/train/checkpoint_folder.hpp>
 
 namespace exfusion::train {
@@ -182,7 +182,7 @@ class CheckpointManager {
 
   std::filesystem::path folder_;
   CheckpointOptions options_;
-  FolderLock lock_;
+  io::FolderLock lock_;
   Buffer<std::byte> copy_;
   Clock::time_point saved_ = Clock::now();
   std::future<CheckpointMessage> writer_;

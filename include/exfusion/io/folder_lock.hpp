@@ -13,7 +13,7 @@
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/file.hpp>
 
-namespace exfusion {
+namespace exfusion::io {
 
 /// While it lives, nobody else holds a FolderLock on the same folder. The kernel lets go of it when the
 /// process ends, however it ends: nothing is left to clean up.
@@ -56,4 +56,4 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
-}  // namespace exfusion
+}  // namespace exfusion::io

@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include <exfusion/core/folder_lock.hpp>
+#include <exfusion/io/folder_lock.hpp>
 
 #include "temporary_folder.hpp"
 
-namespace exfusion {
+namespace exfusion::io {
 namespace {
 
 using testing::TemporaryFolder;
@@ -53,4 +53,4 @@ TEST(FolderLock, MovesWithItsOwner) {
 TEST(FolderLock, SaysThatAFolderIsMissing) { EXPECT_THROW(FolderLock("/nonexistent/folder"), IoError); }
 
 }  // namespace
-}  // namespace exfusion
+}  // namespace exfusion::io
