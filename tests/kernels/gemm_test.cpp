@@ -162,6 +162,20 @@ TYPED_TEST(GemmProduct, AgreesWithTheNaiveProductAcrossBlockBorders) {
   this->check(193, 17, 30);
   this->check(13, 70, 257);
   this->check(24, 96, 520);
+  this->check(50, 35, 1022);
+}
+
+// Rows of A without gaps, at odd distances and whole pages apart, and more of them than are packed at a time.
+TYPED_TEST(GemmProduct, AgreesWithTheNaiveProductForAnyDistanceOfRows) {
+  for (Index gap : {0, 1, 48}) {
+    for (const auto& [m, n, k] : {std::array<Index, 3>{1100, 40, 64}, {27, 20, 2000}}) {
+      Problem<typename TestFixture::T, typename TypeParam::Source> problem(
+          m, n, k, Order::by_rows, Order::by_columns, this->rng_, gap);
+      const auto expected = problem.expected(false, 1.0, true);
+      TypeParam::multiply(problem.a.read(), problem.b.read(), problem.c.view, {.bias = problem.bias.data()});
+      problem.expect(expected);
+    }
+  }
 }
 
 TYPED_TEST(GemmProduct, CutsALongInnerDimensionIntoParts) {

@@ -25,8 +25,34 @@ struct GemmBlock {
   static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
 };
 
+/// Packed rows of A, a panel of `rows` after the other: column k of a panel begins at `data + k * rows`.
+template <class Packed, int rows>
+struct PackedRows {
+  const Packed* data;
+  Index step;  ///< From one panel to the next.
+
+  PackedRows from_depth(Index k) const { return {data + k * rows, step}; }
+  PackedRows next_panel() const { return {data + step, step}; }
+  Packed operator[](int row) const { return data[row]; }
+  void next_column() { data += rows; }
+};
+
+/// Rows of A where they are: in each, packed elements follow each other as they are multiplied.
+template <class Numbers, int rows>
+struct RowsInPlace {
+  const typename Numbers::Source* data;
+  Index stride;  ///< From one row to the next.
+
+  RowsInPlace from_depth(Index k) const { return {data + k * Numbers::group, stride}; }
+  RowsInPlace next_panel() const { return {data + rows * stride, stride}; }
+  [[gnu::always_inline]] typename Numbers::Packed operator[](int row) const {
+    return Numbers::in_place(data + row * stride);
+  }
+  void next_column() { data += Numbers::group; }
+};
+
 /// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]; `depth` counts packed
-/// elements. Column k of the packed A is at `a + k * rows`, row k of the packed B at `b + k * columns`.
+/// elements. A is PackedRows or RowsInPlace; row k of the packed B is at `b + k * columns`.
 template <class Numbers, int Bytes>
 struct GemmMicroKernel {
   using T = typename Numbers::Sum;
@@ -38,7 +64,8 @@ struct GemmMicroKernel {
   using Sums = Vector[Block::rows][Block::vectors];
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
-  static void run(Index depth, const Packed* a, const Packed* b, MatrixView<T> c,
+  template <class Rows>
+  static void run(Index depth, const Rows& a, const Packed* b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
       run_full(depth, a, b, c.data, c.row_stride, epilogue);
@@ -48,7 +75,8 @@ struct GemmMicroKernel {
   }
 
  private:
-  static void run_full(Index depth, const Packed* a, const Packed* b, T* c, Index row_stride,
+  template <class Rows>
+  static void run_full(Index depth, const Rows& a, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
     for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
     Sums sums = {};
@@ -57,7 +85,8 @@ struct GemmMicroKernel {
   }
 
   // At the right and lower edge of C: the same through a full block on the stack.
-  static void run_part(Index depth, const Packed* a, const Packed* b, MatrixView<T> c,
+  template <class Rows>
+  static void run_part(Index depth, const Rows& a, const Packed* b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue) {
     alignas(64) std::array<T, Block::rows * Block::columns> block{};
     alignas(64) std::array<T, Block::columns> bias{};
@@ -72,7 +101,8 @@ struct GemmMicroKernel {
       std::copy_n(block.data() + row * Block::columns, c.columns, c.data + row * c.row_stride);
   }
 
-  [[gnu::always_inline]] static void accumulate(Index depth, const Packed* a, const Packed* b, Sums& sums) {
+  template <class Rows>
+  [[gnu::always_inline]] static void accumulate(Index depth, Rows a, const Packed* b, Sums& sums) {
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
       PackedVector row_of_b[Block::vectors];
@@ -86,7 +116,7 @@ struct GemmMicroKernel {
         for (int v = 0; v < Block::vectors; ++v)
           Numbers::template multiply_add<Bytes>(sums[row][v], factor, row_of_b[v]);
       }
-      a += Block::rows;
+      a.next_column();
       b += Block::columns;
     }
   }

@@ -40,6 +40,8 @@ struct PlainNumbers : SingleNumbers<T> {
   using Packed = T;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
+  /// The element that lies at `from` as a packed one does. Not every kind of numbers has it.
+  [[gnu::always_inline]] static Packed in_place(const Source* from) { return *from; }
   /// `count` elements that lie side by side.
   template <int count>
   [[gnu::always_inline]] static void copy(const Source* from, Index /*step*/, Packed* to) {
@@ -84,6 +86,11 @@ struct PairedBfloat16 {
   /// The number at `from` and the one `step` further; 0 in its place where the matrix has ended.
   static Packed element(const Source* from, Index step, bool complete) {
     return from->bits | static_cast<Packed>(complete ? from[step].bits : 0) << 16;
+  }
+  [[gnu::always_inline]] static Packed in_place(const Source* from) {
+    Packed pair;
+    std::memcpy(&pair, from, sizeof pair);
+    return pair;
   }
   template <int count>
   [[gnu::always_inline]] static void copy(const Source* from, Index step, Packed* to) {

@@ -9,10 +9,11 @@
 
 namespace exfusion::kernels::detail {
 
-/// The product on all threads with operands that are packed once for all tiles of C. C is computed block by
-/// block; while the threads multiply one block's tiles, the first of them to be free pack the operands of the
-/// next block, so that no time is spent waiting between packing and multiplying. Blocks and tiles depend on
-/// the sizes alone, so the result does not depend on the number of threads.
+/// The product on all threads with operands that are packed once for all tiles of C, but for an A that can be
+/// read in place. C is computed block by block; while the threads multiply one block's tiles, the first of
+/// them to be free pack the operands of the next block, so that no time is spent waiting between packing and
+/// multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the number of
+/// threads.
 template <class Tile>
 class PackedGrid {
   using T = typename Tile::T;
@@ -46,8 +47,8 @@ class PackedGrid {
 
   PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
              const GemmEpilogue<T>& epilogue)
-      : a_(a), b_(b), c_(c), epilogue_(epilogue) {
-    block_rows_ = even_part(c.rows, largest_block, Block::rows);
+      : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a)) {
+    block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
     deep_ = std::max<Index>(count(b.rows, part_depth), 1);
@@ -69,7 +70,7 @@ class PackedGrid {
   void run() {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
-    constexpr Index room = b_size + a_size;
+    const Index room = b_size + (in_place_ ? 0 : a_size);
     Packed* packed[2] = {scratch<Packed>(2 * room), nullptr};
     packed[1] = packed[0] + room;
     const Part first = part(0);
@@ -99,7 +100,7 @@ class PackedGrid {
   }
 
   Index pack_tasks(const Part& part) const {
-    return count(part.columns, pack_columns) + count(part.rows, pack_rows);
+    return count(part.columns, pack_columns) + (in_place_ ? 0 : count(part.rows, pack_rows));
   }
 
   void pack(const Part& part, Packed* packed, Index task) const {
@@ -131,14 +132,18 @@ class PackedGrid {
     epilogue.accumulate |= part.k > 0;
     const bool is_last = part.k + part.depth >= b_.rows;
     epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
-    const Packed* a = packed + b_size + row / Block::rows * a_step;
-    Tile::run_packed(a, a_step, b, b_step, depth, c, epilogue);
+    if (in_place_) {
+      Tile::run_in_place(a_.block(part.row + row, part.k, rows, part.depth), b, b_step, c, epilogue);
+    } else {
+      Tile::run_packed(packed + b_size + row / Block::rows * a_step, a_step, b, b_step, depth, c, epilogue);
+    }
   }
 
   MatrixView<const Source> a_;
   MatrixView<const Source> b_;
   MatrixView<T> c_;
   GemmEpilogue<T> epilogue_;
+  bool in_place_;
   Index block_rows_, block_columns_;
   Index across_, deep_;
   Index tile_rows_, tile_columns_;

@@ -22,17 +22,41 @@ struct BlockedTile {
   /// Rows of a block of A: 96 KiB.
   static constexpr int most_rows = 384 / static_cast<int>(sizeof(T)) / Block::rows * Block::rows;
 
+  /// Whether the micro-kernel can read the rows of this A as they are: elements must follow each other as
+  /// packed ones do, and rows not fall on the same cache sets, as those do that are whole pages apart.
+  static bool is_read_in_place(MatrixView<const Source> a) {
+    constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
+    return has_rows_in_place && a.column_stride == 1 && a.columns % Numbers::group == 0 &&
+           a.row_stride % page != 0;
+  }
+
   /// C = scale * A B (+ C) (+ bias) with packed operands of `depth` elements, whose panels are `a_step` and
   /// `b_step` apart.
   static void run_packed(const Packed* a, Index a_step, const Packed* b, Index b_step, Index depth,
-                         MatrixView<T> c, GemmEpilogue<T> epilogue) {
-    const T* bias = std::exchange(epilogue.bias, nullptr);
-    const Index last = std::max<Index>(depth - 1, 0) / Block::depth * Block::depth;
-    for (Index k = 0; k <= last; k += Block::depth) {
-      if (k == last) epilogue.bias = bias;
-      multiply_panels(a + k * Block::rows, a_step, b + k * Block::columns, b_step,
-                      std::min<Index>(Block::depth, depth - k), c, epilogue);
-      epilogue.accumulate = true;
+                         MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
+    for_each_depth(depth, epilogue, [&](Index k, Index depth_here, const GemmEpilogue<T>& part) {
+      multiply_panels(PackedPanels{a + k * Block::rows, a_step}, b + k * Block::columns, b_step, depth_here,
+                      c, part);
+    });
+  }
+
+  /// The same with an A that is read in place.
+  static void run_in_place(MatrixView<const Source> a, const Packed* b, Index b_step, MatrixView<T> c,
+                           const GemmEpilogue<T>& epilogue) {
+    if constexpr (has_rows_in_place) {
+      const Index whole = c.rows / Block::rows * Block::rows, rest = c.rows - whole;
+      for_each_depth(Pack::depth_of(a.columns), epilogue,
+                     [&](Index k, Index depth, const GemmEpilogue<T>& part) {
+                       const auto here = a.block(0, k * Numbers::group, a.rows, depth * Numbers::group);
+                       const Packed* panels = b + k * Block::columns;
+                       multiply_panels(RowsInPlace<Numbers, Block::rows>{here.data, here.row_stride}, panels,
+                                       b_step, depth, c.block(0, 0, whole, c.columns), part);
+                       if (rest == 0) return;
+                       alignas(64) std::array<Packed, Pack::a_step(Block::depth)> packed;
+                       Pack::a(here.block(whole, 0, rest, here.columns), 0, packed.data());
+                       multiply_panels(PackedPanels{packed.data(), 0}, panels, b_step, depth,
+                                       c.block(whole, 0, rest, c.columns), part);
+                     });
     }
   }
 
@@ -47,12 +71,28 @@ struct BlockedTile {
   }
 
  private:
-  static void multiply_panels(const Packed* a, Index a_step, const Packed* b, Index b_step, Index depth,
-                              MatrixView<T> c, GemmEpilogue<T> epilogue) {
+  using PackedPanels = PackedRows<Packed, Block::rows>;
+  static constexpr bool has_rows_in_place = requires(const Source* from) { Numbers::in_place(from); };
+
+  // Calls body(k, depth, epilogue) for each part of the inner dimension that is summed up at a time.
+  template <class Body>
+  static void for_each_depth(Index depth, GemmEpilogue<T> epilogue, const Body& body) {
+    const T* bias = std::exchange(epilogue.bias, nullptr);
+    const Index last = std::max<Index>(depth - 1, 0) / Block::depth * Block::depth;
+    for (Index k = 0; k <= last; k += Block::depth) {
+      if (k == last) epilogue.bias = bias;
+      body(k, std::min<Index>(Block::depth, depth - k), epilogue);
+      epilogue.accumulate = true;
+    }
+  }
+
+  template <class Rows>
+  static void multiply_panels(const Rows& a, const Packed* b, Index b_step, Index depth, MatrixView<T> c,
+                              GemmEpilogue<T> epilogue) {
     for (Index column = 0; column < c.columns; column += Block::columns, b += b_step) {
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
-      const Packed* panel = a;
-      for (Index row = 0; row < c.rows; row += Block::rows, panel += a_step) {
+      Rows panel = a;
+      for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
         const Index rows = std::min<Index>(Block::rows, c.rows - row);
         GemmMicroKernel<Numbers, Bytes>::run(depth, panel, b, c.block(row, column, rows, columns), epilogue);
       }
@@ -84,7 +124,7 @@ struct BlockedTile {
     for (Index column = 0; column < c.columns; column += group) {
       const Index columns = std::min(group, c.columns - column);
       Pack::b(b.block(0, column, b.rows, columns), step, packed.data());
-      multiply_panels(a, a_step, packed.data(), step, Pack::depth_of(b.rows),
+      multiply_panels(PackedPanels{a, a_step}, packed.data(), step, Pack::depth_of(b.rows),
                       c.block(0, column, c.rows, columns), epilogue);
       if (epilogue.bias != nullptr) epilogue.bias += columns;
     }
