@@ -1,5 +1,4 @@
-#include <fstream>
-#include <iterator>
+#include <ostream>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -11,6 +10,10 @@
 #include "fuzz_target.hpp"
 
 namespace exfusion::fuzz {
+
+/// How GoogleTest names a target.
+void PrintTo(const Target& target, std::ostream* out) { *out << target.name; }
+
 namespace {
 
 namespace fs = std::filesystem;
