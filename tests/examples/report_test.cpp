@@ -61,7 +61,7 @@ TEST_F(Report, SaysWhatIsWrong) {
       "error: [--out] is page.html: it must be left out for a single run, whose page stands in its folder\n");
   EXPECT_NE(error({}), "");
   folder.file("fused/metrics.jsonl", "nonsense\n{\"kind\":\"x\"}\n");
-  EXPECT_EQ(error({"fused"}), "error: [fused/metrics.jsonl, line 1] is not valid JSON\n");
+  EXPECT_EQ(error({"fused"}), "error: [fused/metrics.jsonl, line 1] is not valid JSON, or nested too deep\n");
 }
 
 }  // namespace
