@@ -223,7 +223,8 @@ inline void adopt_settings(CLI::App& app, const Settings& settings,
     const std::string old = setting == settings.end() ? option->get_default_str() : setting->second;
     if (detail::equal_values(value, old) || detail::is_free(name)) continue;
     if (std::ranges::find(override_keys, name) != override_keys.end()) continue;
-    differing += "\n  --" + name + ": " + (old.empty() ? "none" : old) + " there, " + value + " here";
+    differing.append("\n  --").append(name).append(": ").append(old.empty() ? "none" : old);
+    differing.append(" there, ").append(value).append(" here");
   }
   if (differing.empty()) return;
   throw ConfigError("--resume", "the run of ", where, " has other options:", differing,

@@ -198,9 +198,9 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
 
   while (run.begin_step()) {
     for (Index part = 0; part < o.accumulate && run.goes_on(); ++part) {
-      const auto& [tokens, targets] = batches.next();
+      const data::TextBatch& batch = batches.next();
       run.pass([&](const Context<float>& ctx) {
-        return model.loss(ctx, tokens, targets, {.label_smoothing = o.label_smoothing});
+        return model.loss(ctx, batch.tokens, batch.targets, {.label_smoothing = o.label_smoothing});
       });
     }
     if (!run.end_step()) continue;

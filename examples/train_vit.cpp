@@ -209,10 +209,10 @@ int train_model(Model model, const data::ImageSplit& images, const VitOptions& o
 
   while (run.begin_step()) {
     for (Index part = 0; part < o.accumulate && run.goes_on(); ++part) {
-      const auto& [pixels, labels, partners, share] = mixer.mix(batches.next(), rng);
-      const MixedTargets targets{labels, partners, share};
+      const data::MixedBatch<float>& batch = mixer.mix(batches.next(), rng);
+      const MixedTargets targets{batch.labels, batch.partners, batch.share};
       run.pass([&](const Context<float>& ctx) {
-        return cross_entropy(ctx, model(ctx, pixels), targets, {.label_smoothing = o.label_smoothing});
+        return cross_entropy(ctx, model(ctx, batch.images), targets, {.label_smoothing = o.label_smoothing});
       });
     }
     if (run.end_step() && evaluation_due(run.step(), o)) {

@@ -49,9 +49,9 @@ struct Desk {
   bool step(const std::function<Tensor<float>(const Context<float>&, Tensor<float>)>& spoil = nullptr,
             const std::function<void()>& spoil_gradient = nullptr) {
     if (!run.begin_step()) return false;
-    const auto& [inputs, targets] = loader.next();
+    const data::TextBatch& batch = loader.next();
     run.pass([&](const Context<float>& ctx) {
-      const Tensor<float> loss = model.loss(ctx, inputs, targets);
+      const Tensor<float> loss = model.loss(ctx, batch.tokens, batch.targets);
       return spoil ? spoil(ctx, loss) : loss;
     });
     if (spoil_gradient) spoil_gradient();
@@ -112,11 +112,11 @@ TEST(NotFinite, AnActivationThatIsNaNReachesTheGradientsAndIsSkipped) {
   desk.step();
   const auto bad_step = [&] {
     ASSERT_TRUE(desk.run.begin_step());
-    const auto& [inputs, targets] = desk.loader.next();
+    const data::TextBatch& batch = desk.loader.next();
     desk.run.pass([&](const Context<float>& ctx) {
-      const Tensor<float> x = desk.model.hidden(ctx, inputs);
+      const Tensor<float> x = desk.model.hidden(ctx, batch.tokens);
       x.data()[0] = nan;
-      return ops::linear_cross_entropy(ctx, x, Tensor<float>(desk.model.wte), targets);
+      return ops::linear_cross_entropy(ctx, x, Tensor<float>(desk.model.wte), batch.targets);
     });
     desk.run.end_step();
   };

@@ -8,9 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#define XXH_INLINE_ALL
+#define XXH_INLINE_ALL  // NOLINT(readability-identifier-naming): xxHash's own names
 #ifdef __AVX512F__
-#define XXH_VECTOR XXH_AVX2  // as fast here; g++ 12 warns of its own AVX-512 intrinsics
+// As fast here, and g++ 12 warns of its own AVX-512 intrinsics.
+#define XXH_VECTOR XXH_AVX2  // NOLINT(readability-identifier-naming)
 #endif
 #include <xxhash.h>
 

@@ -70,7 +70,7 @@ struct FfnNumbers {
  private:
   void add(double weight, double bias) {
     for (double size : {weight, bias}) {
-      constexpr double line = storage_alignment / sizeof(float);
+      constexpr auto line = static_cast<double>(storage_alignment / sizeof(float));
       dense += size;
       padded += std::ceil(size / line) * line;
     }
