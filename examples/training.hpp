@@ -30,16 +30,7 @@ inline std::string fixed(double value, int decimals = 4) {
   return text;
 }
 
-/// 1234567 as "1,234,567".
-inline std::string with_commas(Index value) {
-  const std::string digits = std::to_string(value);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
+using train::with_commas;
 
 /// What the feed-forward networks are.
 inline std::string feed_forward_text(const Options& o) {

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <string>
 
+#include <exfusion/core/scalar.hpp>
+
 namespace exfusion::train {
 
 /// 93 as "1:33", 3725 as "1:02:05".
@@ -43,6 +45,20 @@ inline std::string byte_text(double bytes) {
   }
   char text[32];
   std::snprintf(text, sizeof text, "%.*f %s", *unit == 'B' ? 0 : 1, bytes, unit);
+  return text;
+}
+
+/// 1234567 as "1,234,567".
+inline std::string with_commas(Index value) {
+  std::string digits = std::to_string(value), text;
+  if (value < 0) {
+    text += '-';
+    digits.erase(0, 1);
+  }
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
   return text;
 }
 

@@ -9,6 +9,7 @@
 
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/train/report/style.hpp>
+#include <exfusion/train/units.hpp>
 
 // Pieces of HTML, as text. Everything that comes from a run passes through `escaped`.
 
@@ -83,20 +84,6 @@ inline std::string fixed(double value, int decimals) {
 /// 0.1234 as "12.34 %", which no line break parts.
 inline std::string percent(double share, int decimals = 2) {
   return std::isfinite(share) ? fixed(100 * share, decimals) + "\xC2\xA0%" : number(share);
-}
-
-/// 1234567 as "1,234,567".
-inline std::string with_commas(Index value) {
-  std::string digits = std::to_string(value), text;
-  if (value < 0) {
-    text += '-';
-    digits.erase(0, 1);
-  }
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
 }
 
 /// A measured value with about four digits: 24,312, 1.4697, 0.0123, 3.1e-5.
