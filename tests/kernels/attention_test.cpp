@@ -85,6 +85,31 @@ TEST(AttentionKernel, MatchesTheNaiveOneInDouble) { expect_matches_naive_for_man
 
 TEST(AttentionKernel, MatchesTheNaiveOneInFloat) { expect_matches_naive_for_many_sizes<float>(1e-5); }
 
+// Of rounded inputs nothing but the probabilities and their gradients loses digits.
+TEST(AttentionKernel, MatchesTheNaiveOneToTheDigitsOfBfloat16) {
+  const auto expect_close = [](const AttentionSizes& sizes) {
+    Problem<float> run(sizes);
+    run.sizes.rounds = true;
+    for (auto* values : {&run.qkv, &run.dy}) {
+      for (float& value : *values) value = static_cast<float>(Bfloat16::from(value));
+    }
+    expect_matches_naive(run, 0.02);
+  };
+  for (bool causal : {false, true}) {
+    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421}) expect_close({2, tokens, 3, 16, causal});
+    for (Index d_head : {1, 3, 7, 17, 64, 65, 128, 200, 256}) expect_close({1, 119, 2, d_head, causal});
+  }
+}
+
+TEST(AttentionKernel, RoundsNothingInDouble) {
+  Problem<double> exact({2, 67, 2, 9, true}), rounded = exact;
+  rounded.sizes.rounds = true;
+  exact.both();
+  rounded.both();
+  EXPECT_EQ(exact.y, rounded.y);
+  EXPECT_EQ(exact.dqkv, rounded.dqkv);
+}
+
 TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
   for (const auto& [tokens, causal] : {std::pair{130, false}, {130, true}, {421, false}, {421, true}}) {
     Problem<double> run({2, tokens, 2, 9, causal});
@@ -101,7 +126,9 @@ TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
   for (const AttentionSizes& sizes : {AttentionSizes{3, 131, 3, 24, false},
                                       {3, 131, 3, 24, true},
                                       {1, 421, 1, 24, false},
-                                      {1, 421, 2, 24, true}}) {
+                                      {1, 421, 2, 24, true},
+                                      {3, 131, 3, 24, true, true},
+                                      {1, 421, 1, 24, false, true}}) {
     Problem<float> run(sizes);
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
@@ -120,9 +147,12 @@ TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST(AttentionKernel, LaterTokensDoNotTouchEarlierResultsWhenCausal) {
+class CausalAttentionKernel : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Rounds, CausalAttentionKernel, ::testing::Bool());
+
+TEST_P(CausalAttentionKernel, LaterTokensDoNotTouchEarlierResults) {
   constexpr Index tokens = 230;
-  Problem<float> run({1, tokens, 2, 20, true});
+  Problem<float> run({1, tokens, 2, 20, true, GetParam()});
   run.forward();
   const Problem<float> before = run;
   for (Index changed : {1, 23, 24, 63, 64, 95, 96, 97, 149, 191, 192, 193, 229}) {
@@ -138,10 +168,12 @@ TEST(AttentionKernel, LaterTokensDoNotTouchEarlierResultsWhenCausal) {
 
 TEST(AttentionKernel, StaysFiniteWithHugeLogits) {
   for (bool causal : {false, true}) {
-    Problem<float> run({1, 131, 2, 16, causal}, 1e4);
-    run.both();
-    for (const auto* values : {&run.y, &run.log_sum_exp, &run.dqkv}) {
-      EXPECT_TRUE(std::ranges::all_of(*values, [](float value) { return std::isfinite(value); }));
+    for (bool rounds : {false, true}) {
+      Problem<float> run({1, 131, 2, 16, causal, rounds}, 1e4);
+      run.both();
+      for (const auto* values : {&run.y, &run.log_sum_exp, &run.dqkv}) {
+        EXPECT_TRUE(std::ranges::all_of(*values, [](float value) { return std::isfinite(value); }));
+      }
     }
   }
 }

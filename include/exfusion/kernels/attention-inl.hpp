@@ -48,17 +48,19 @@ struct AttentionParts {
 
 template <Scalar T>
 void Attention<T>::forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSizes& sizes) {
-  using Forward = detail::AttentionForward<T>;
-  const detail::AttentionBlocks<T> blocks(sizes.d_head);
-  const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
-  const bool few = rows * ((sizes.tokens + most - 1) / most) < detail::enough_attention_pieces;
-  const Index chunk = few ? blocks.queries : most, chunks = (sizes.tokens + chunk - 1) / chunk;
-  parallel_for(rows * chunks, 1, [&](Index item, Index) {
-    const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
-    const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
-    T* log_sum_exp_row = log_sum_exp == nullptr ? nullptr : log_sum_exp + row * sizes.tokens;
-    Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first))
-        .run(detail::head_matrix(y, sizes, batch, head), log_sum_exp_row);
+  detail::with_attention_factors<T>(sizes.rounds, [&]<class Factors>(Factors) {
+    using Forward = detail::AttentionForward<Factors>;
+    const detail::AttentionBlocks<T> blocks(sizes.d_head);
+    const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
+    const bool few = rows * ((sizes.tokens + most - 1) / most) < detail::enough_attention_pieces;
+    const Index chunk = few ? blocks.queries : most, chunks = (sizes.tokens + chunk - 1) / chunk;
+    parallel_for(rows * chunks, 1, [&](Index item, Index) {
+      const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
+      const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
+      T* log_sum_exp_row = log_sum_exp == nullptr ? nullptr : log_sum_exp + row * sizes.tokens;
+      Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first))
+          .run(detail::head_matrix(y, sizes, batch, head), log_sum_exp_row);
+    });
   });
 }
 
@@ -67,21 +69,23 @@ void Attention<T>::backward(const T* qkv, const T* y, const T* log_sum_exp, cons
                             GradientTarget<T> dqkv, const AttentionSizes& sizes) {
   const detail::AttentionParts<T> parts{sizes};
   T* room = scratch<T>(parts.scratch_size());
-  parallel_for(parts.heads * parts.count, 1, [&](Index item, Index) {
-    const Index row = item / parts.count, part = item % parts.count;
-    const Index batch = row / sizes.heads, head = row % sizes.heads;
-    const detail::AttentionSaved<T> saved{{qkv, sizes, batch, head},
-                                          detail::head_matrix(y, sizes, batch, head),
-                                          detail::head_matrix(dy, sizes, batch, head),
-                                          log_sum_exp + row * sizes.tokens};
-    detail::HeadTriple<T> gradient{dqkv.data, sizes, batch, head};
-    detail::AttentionBackward<T> backward(saved, sizes, parts.delta(room, row, part));
-    for (Index key = part * parts.keys; key < sizes.tokens; key += parts.count * parts.keys) {
-      const bool first = key == part * parts.keys;
-      backward.run(key, first, gradient, dqkv.accumulate,
-                   part == 0 ? gradient.queries : parts.dqueries(room, row, part),
-                   !first || (part == 0 && dqkv.accumulate));
-    }
+  detail::with_attention_factors<T>(sizes.rounds, [&]<class Factors>(Factors) {
+    parallel_for(parts.heads * parts.count, 1, [&](Index item, Index) {
+      const Index row = item / parts.count, part = item % parts.count;
+      const Index batch = row / sizes.heads, head = row % sizes.heads;
+      const detail::AttentionSaved<T> saved{{qkv, sizes, batch, head},
+                                            detail::head_matrix(y, sizes, batch, head),
+                                            detail::head_matrix(dy, sizes, batch, head),
+                                            log_sum_exp + row * sizes.tokens};
+      detail::HeadTriple<T> gradient{dqkv.data, sizes, batch, head};
+      detail::AttentionBackward<Factors> backward(saved, sizes, parts.delta(room, row, part));
+      for (Index key = part * parts.keys; key < sizes.tokens; key += parts.count * parts.keys) {
+        const bool first = key == part * parts.keys;
+        backward.run(key, first, gradient, dqkv.accumulate,
+                     part == 0 ? gradient.queries : parts.dqueries(room, row, part),
+                     !first || (part == 0 && dqkv.accumulate));
+      }
+    });
   });
   if (parts.count == 1) return;
   constexpr Index some = 64;

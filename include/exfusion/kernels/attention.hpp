@@ -13,6 +13,8 @@ struct AttentionSizes {
   Index heads = 0;
   Index d_head = 0;
   bool causal = false;
+  /// Whether float factors of the products are rounded to bfloat16; sums and softmax keep all digits.
+  bool rounds = false;
 
   Index d_model() const { return heads * d_head; }
 };

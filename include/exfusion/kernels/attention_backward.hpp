@@ -16,9 +16,11 @@ struct AttentionSaved {
 
 /// The gradients of blocks of keys and values, and what they add to those of the queries (arXiv 2307.08691,
 /// algorithm 2).
-template <Scalar T>
+template <class Factors>
 class AttentionBackward {
-  using Product = AttentionProduct<T>;
+  using T = typename Factors::T;
+  using Packed = typename Factors::Packed;
+  using Product = typename Factors::Product;
   using Blocks = AttentionBlocks<T>;
   using S = Simd<T>;
   using Vector = typename S::Vector;
@@ -50,19 +52,25 @@ class AttentionBackward {
 
  private:
   void load_keys(Index first, Index count) {
-    pack_rows(saved_.head.keys, first, count, T{1}, keys_, count, blocks_.width, blocks_.step);
-    pack_transposed(saved_.head.keys, first, count, keys_t_, blocks_.width, blocks_.transposed_step);
-    pack_transposed(saved_.head.values, first, count, values_t_, blocks_.width, blocks_.transposed_step);
+    pack_depth<Factors>(saved_.head.keys, first, count, T{1}, keys_, blocks_.width, blocks_.step);
+    pack_transposed<Factors>(saved_.head.keys, first, count, keys_t_, blocks_.transposed_step);
+    pack_transposed<Factors>(saved_.head.values, first, count, values_t_, blocks_.transposed_step);
   }
 
   void load_queries(Index first, Index count, bool with_delta) {
     const Index padded = Blocks::round_up(count, Product::tile_rows);
-    pack_rows(saved_.head.queries, first, count, attention_scale<T>(sizes_), queries_, padded, blocks_.width,
-              blocks_.step);
-    pack_rows(saved_.dy, first, count, T{1}, dy_, padded, blocks_.width, blocks_.step);
+    const T scale = attention_scale<T>(sizes_);
+    pack_rows<Factors>(saved_.head.queries, first, count, scale, queries_, padded, blocks_.width,
+                       blocks_.step);
+    pack_rows<Factors>(saved_.dy, first, count, T{1}, dy_, padded, blocks_.width, blocks_.step);
+    if constexpr (rounds) {
+      pack_depth<Factors>(saved_.head.queries, first, count, scale, paired_.queries, blocks_.width,
+                          blocks_.step);
+      pack_depth<Factors>(saved_.dy, first, count, T{1}, paired_.dy, blocks_.width, blocks_.step);
+    }
     for (Index q = 0; q < count && with_delta; ++q) {
       prefetch_row(saved_.y, first + std::min(q + rows_ahead, count - 1));
-      const T *y = saved_.y.row(first + q), *dy = dy_ + q * blocks_.step;
+      const T *y = saved_.y.row(first + q), *dy = saved_.dy.row(first + q);
       delta_[first + q] = sum<T>(sizes_.d_head, [=](Index c) { return y[c] * dy[c]; });
     }
   }
@@ -77,16 +85,45 @@ class AttentionBackward {
   }
 
   void add_queries(const AttentionMask& mask, bool accumulate, HeadMatrix<T> dqueries) {
-    multiply_scores(queries_, keys_t_, probabilities_, blocks_, mask, sizes_.d_head);
-    multiply_scores(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
+    multiply_scores<Factors>(queries_, keys_t_, probabilities_, blocks_, mask, sizes_.d_head);
+    multiply_scores<Factors>(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
     for (Index q = 0; q < mask.queries; ++q) {
       prefetch_row(dqueries, mask.first_query + q);
       prefetch_next(mask.first_query + q + blocks_.queries);
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
-    multiply_by_queries(probabilities_, dy_, dvalues_, blocks_, mask, accumulate);
-    multiply_by_queries(dscores_, queries_, dkeys_, blocks_, mask, accumulate);
-    multiply_by_keys(dscores_, keys_, dqueries_, blocks_, mask, {});
+    if constexpr (rounds) {
+      for (Index q = 0; q < mask.queries; q += 2) round_scores(q, mask);
+      multiply_scored(paired_.probabilities, paired_.dy, paired_.dscores, paired_.queries,
+                      paired_.dscore_rows, mask, accumulate);
+    } else {
+      multiply_scored(probabilities_, dy_, dscores_, queries_, dscores_, mask, accumulate);
+    }
+  }
+
+  void multiply_scored(const Packed* probabilities, const Packed* dy, const Packed* dscores,
+                       const Packed* queries, const Packed* dscore_rows, const AttentionMask& mask,
+                       bool accumulate) {
+    multiply_by_queries<Factors>(probabilities, dy, dvalues_, blocks_, mask, accumulate);
+    multiply_by_queries<Factors>(dscores, queries, dkeys_, blocks_, mask, accumulate);
+    multiply_by_keys<Factors>(dscore_rows, keys_, dqueries_, blocks_, mask, {});
+  }
+
+  // The rows of two queries, or of the last one alone, whose double then meets zeros.
+  void round_scores(Index q, const AttentionMask& mask) {
+    const Index step = blocks_.score_step, next = std::min(q + 1, mask.queries - 1);
+    const Index end = mask.keys_of(next) + Product::tile_rows;
+    for (Index key = 0; key < end; key += Product::lanes) {
+      Vector p, p_next, ds, ds_next;
+      S::load(p, probabilities_ + q * step + key);
+      S::load(p_next, probabilities_ + next * step + key);
+      S::load(ds, dscores_ + q * step + key);
+      S::load(ds_next, dscores_ + next * step + key);
+      Factors::store_pairs(p, p_next, paired_.probabilities + q / 2 * step + key);
+      Factors::store_pairs(ds, ds_next, paired_.dscores + q / 2 * step + key);
+      Factors::store(ds, paired_.dscore_rows + q * step, key);
+      Factors::store(ds_next, paired_.dscore_rows + next * step, key);
+    }
   }
 
   void prefetch_next(Index query) const {
@@ -115,20 +152,33 @@ class AttentionBackward {
     std::fill_n(dp_row + keys, Product::tile_rows, T{0});
   }
 
+  static constexpr bool rounds = Factors::group > 1;
+
+  /// What exists apart from the numbers that it is made of if these are rounded.
+  struct Paired {
+    alignas(storage_alignment) Packed queries[Blocks::query_numbers / 2];
+    alignas(storage_alignment) Packed dy[Blocks::query_numbers / 2];
+    alignas(storage_alignment) Packed probabilities[Blocks::score_numbers / 2];
+    alignas(storage_alignment) Packed dscores[Blocks::score_numbers / 2];
+    alignas(storage_alignment) Packed dscore_rows[Blocks::score_numbers];
+  };
+  struct Nothing {};
+
   const AttentionSaved<T>& saved_;
   const AttentionSizes& sizes_;
   Blocks blocks_;
   T* delta_;
-  alignas(storage_alignment) T keys_[Blocks::key_numbers];
-  alignas(storage_alignment) T keys_t_[Blocks::transposed_numbers];
-  alignas(storage_alignment) T values_t_[Blocks::transposed_numbers];
+  alignas(storage_alignment) Packed keys_[Blocks::key_numbers];
+  alignas(storage_alignment) Packed keys_t_[Blocks::transposed_numbers];
+  alignas(storage_alignment) Packed values_t_[Blocks::transposed_numbers];
   alignas(storage_alignment) T dkeys_[Blocks::key_numbers];
   alignas(storage_alignment) T dvalues_[Blocks::key_numbers];
-  alignas(storage_alignment) T queries_[Blocks::query_numbers];
-  alignas(storage_alignment) T dy_[Blocks::query_numbers];
+  alignas(storage_alignment) Packed queries_[Blocks::query_numbers];
+  alignas(storage_alignment) Packed dy_[Blocks::query_numbers];
   alignas(storage_alignment) T dqueries_[Blocks::query_numbers];
   alignas(storage_alignment) T probabilities_[Blocks::score_numbers];
   alignas(storage_alignment) T dscores_[Blocks::score_numbers];
+  [[no_unique_address]] std::conditional_t<rounds, Paired, Nothing> paired_;
 };
 
 }  // namespace exfusion::kernels::detail

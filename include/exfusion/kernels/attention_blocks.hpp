@@ -7,6 +7,7 @@
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/attention.hpp>
+#include <exfusion/kernels/attention_factors.hpp>
 #include <exfusion/kernels/attention_product.hpp>
 
 namespace exfusion::kernels::detail {
@@ -15,7 +16,7 @@ namespace exfusion::kernels::detail {
 /// the stack.
 template <Scalar T>
 struct AttentionBlocks {
-  using Product = AttentionProduct<T>;
+  using Product = AttentionProduct<PlainNumbers<T>>;
 
   static constexpr Index round_up(Index count, Index step) { return (count + step - 1) / step * step; }
   /// Distance between the rows of a matrix: an odd number of cache lines, so that the rows of a panel spread
@@ -118,36 +119,56 @@ void prefetch_row(HeadMatrix<T> matrix, Index token) {
 inline constexpr Index rows_ahead = 8;  ///< How far ahead of a copy rows are asked for.
 
 /// Copies rows [first, first + count) of `from`, times `scale`, to `to` [padded_count, width], zero-padded,
-/// with rows `step` apart.
-template <Scalar T>
-void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, T* to, Index padded_count,
-               Index width, Index step) {
-  using S = Simd<T>;
-  const Index whole = from.d_head / S::lanes * S::lanes;
+/// with rows `step` apart: as a first factor. `width` counts numbers.
+template <class Factors, Scalar T>
+void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, typename Factors::Packed* to,
+               Index padded_count, Index width, Index step) {
   for (Index r = 0; r < count; ++r, to += step) {
-    const T* row = from.row(first + r);
     prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
-    for (Index c = 0; c < whole; c += S::lanes) {
-      typename S::Vector numbers;
-      S::load(numbers, row + c);
-      S::store(scale * numbers, to + c);
+    for (Index c = 0; c < width; c += Factors::S::lanes) {
+      typename Factors::Vector numbers;
+      Factors::load(numbers, from.row(first + r), c, from.d_head);
+      Factors::store(scale * numbers, to, c);
     }
-    for (Index c = whole; c < width; ++c) to[c] = c < from.d_head ? scale * row[c] : T{0};
   }
-  for (Index r = count; r < padded_count; ++r, to += step) std::fill_n(to, width, T{0});
+  for (Index r = count; r < padded_count; ++r, to += step)
+    std::fill_n(to, Factors::depth_of(width), typename Factors::Packed{0});
 }
 
-/// to [width, count] = the transpose of rows [first, first + count) of `from`, with rows `step` apart; both
+/// The same rows as a second factor: `to` [depth_of(count), width] with rows `step` apart.
+template <class Factors, Scalar T>
+void pack_depth(HeadMatrix<const T> from, Index first, Index count, T scale, typename Factors::Packed* to,
+                Index width, Index step) {
+  if constexpr (Factors::group == 1) {
+    pack_rows<Factors>(from, first, count, scale, to, count, width, step);
+  } else {
+    for (Index r = 0; r < count; r += 2, to += step) {
+      prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
+      prefetch_row(from, first + std::min(r + 1 + rows_ahead, count - 1));
+      for (Index c = 0; c < width; c += Factors::S::lanes) {
+        typename Factors::Vector lower, upper = {};
+        Factors::load(lower, from.row(first + r), c, from.d_head);
+        if (r + 1 < count) Factors::load(upper, from.row(first + r + 1), c, from.d_head);
+        Factors::store_pairs(scale * lower, scale * upper, to + c);
+      }
+    }
+  }
+}
+
+/// The transpose of rows [first, first + count) of `from` as a second factor, with rows `step` apart; both
 /// sizes are zero-padded to whole vectors.
-template <Scalar T>
-void pack_transposed(HeadMatrix<const T> from, Index first, Index count, T* to, Index width, Index step) {
-  using S = Simd<T>;
-  alignas(storage_alignment) T strip[S::lanes * Attention<T>::max_d_head];
+template <class Factors, Scalar T>
+void pack_transposed(HeadMatrix<const T> from, Index first, Index count, typename Factors::Packed* to,
+                     Index step) {
+  using S = Simd<typename Factors::Packed>;
+  const Index depth = AttentionBlocks<T>::round_up(Factors::depth_of(from.d_head), S::lanes);
+  alignas(storage_alignment) typename Factors::Packed strip[S::lanes * Attention<T>::max_d_head];
   for (Index r = 0; r < count; r += S::lanes) {
-    pack_rows(from, first + r, std::min<Index>(S::lanes, count - r), T{1}, strip, S::lanes, width, width);
-    for (Index c = 0; c < width; c += S::lanes) {
+    pack_rows<Factors>(from, first + r, std::min<Index>(S::lanes, count - r), T{1}, strip, S::lanes,
+                       depth * Factors::group, depth);
+    for (Index c = 0; c < depth; c += S::lanes) {
       typename S::Vector square[S::lanes];
-      for (int i = 0; i < S::lanes; ++i) S::load(square[i], strip + i * width + c);
+      for (int i = 0; i < S::lanes; ++i) S::load(square[i], strip + i * depth + c);
       S::transpose(square);
       for (int i = 0; i < S::lanes; ++i) S::store(square[i], to + (c + i) * step + r);
     }
@@ -166,10 +187,11 @@ void unpack_row(const T* from, T scale, HeadMatrix<T> to, Index token, bool accu
 }
 
 /// scores [queries, keys] = rows [queries, d_head] * transposed [d_head, keys], as far as the mask reaches.
-template <Scalar T>
-void multiply_scores(const T* rows, const T* transposed, T* scores, const AttentionBlocks<T>& blocks,
+template <class Factors>
+void multiply_scores(const typename Factors::Packed* rows, const typename Factors::Packed* transposed,
+                     typename Factors::T* scores, const AttentionBlocks<typename Factors::T>& blocks,
                      const AttentionMask& mask, Index d_head) {
-  using Product = AttentionProduct<T>;
+  using Product = typename Factors::Product;
   const Index keys = mask.keys_of(mask.queries - 1);
   for (Index key = 0; key < keys; key += Product::panel) {
     const Index skipped = mask.first_query_of(key) / Product::tile_rows * Product::tile_rows;
@@ -181,30 +203,33 @@ void multiply_scores(const T* rows, const T* transposed, T* scores, const Attent
                           scores + skipped * blocks.score_step + key,
                           blocks.score_step};
     product.run(mask.queries - skipped, std::min(Product::panel, keys - key), {}, [=](Index) {
-      return typename Product::Range{0, d_head};
+      return typename Product::Range{0, Factors::depth_of(d_head)};
     });
   }
 }
 
 /// out [queries, width] (+)= scores [queries, keys] * rows [keys, width], as far as the mask reaches.
-template <Scalar T>
-void multiply_by_keys(const T* scores, const T* rows, T* out, const AttentionBlocks<T>& blocks,
-                      const AttentionMask& mask, typename AttentionProduct<T>::Former former) {
-  using Product = AttentionProduct<T>;
+template <class Factors>
+void multiply_by_keys(const typename Factors::Packed* scores, const typename Factors::Packed* rows,
+                      typename Factors::T* out, const AttentionBlocks<typename Factors::T>& blocks,
+                      const AttentionMask& mask, typename Factors::Product::Former former) {
+  using Product = typename Factors::Product;
   const Product product{scores, blocks.score_step, 1, rows, blocks.step, out, blocks.step};
   product.run(mask.queries, blocks.width, former, [&](Index query) {
-    return typename Product::Range{0, mask.keys_of(query + Product::tile_rows - 1)};
+    return typename Product::Range{0, Factors::depth_of(mask.keys_of(query + Product::tile_rows - 1))};
   });
 }
 
 /// out [keys, width] (+)= scores^T [keys, queries] * rows [queries, width], as far as the mask reaches.
-template <Scalar T>
-void multiply_by_queries(const T* scores, const T* rows, T* out, const AttentionBlocks<T>& blocks,
+template <class Factors>
+void multiply_by_queries(const typename Factors::Packed* scores, const typename Factors::Packed* rows,
+                         typename Factors::T* out, const AttentionBlocks<typename Factors::T>& blocks,
                          const AttentionMask& mask, bool accumulate) {
-  using Product = AttentionProduct<T>;
+  using Product = typename Factors::Product;
   const Product product{scores, 1, blocks.score_step, rows, blocks.step, out, blocks.step};
   product.run(mask.keys, blocks.width, {accumulate}, [&](Index key) {
-    return typename Product::Range{mask.first_query_of(key), mask.queries};
+    return
+        typename Product::Range{mask.first_query_of(key) / Factors::group, Factors::depth_of(mask.queries)};
   });
 }
 

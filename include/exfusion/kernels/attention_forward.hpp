@@ -11,9 +11,11 @@ namespace exfusion::kernels::detail {
 
 /// The output of some queries of one head of one sequence (arXiv 2307.08691, algorithm 1, with the blocks of
 /// keys outside: each is packed once for all queries).
-template <Scalar T>
+template <class Factors>
 class AttentionForward {
-  using Product = AttentionProduct<T>;
+  using T = typename Factors::T;
+  using Packed = typename Factors::Packed;
+  using Product = typename Factors::Product;
   using Blocks = AttentionBlocks<T>;
   using S = Simd<T>;
   using Vector = typename S::Vector;
@@ -30,8 +32,8 @@ class AttentionForward {
 
   /// Writes the queries' rows of y [T, d_head] and log_sum_exp [T] (may be null).
   void run(HeadMatrix<T> y, T* log_sum_exp) {
-    pack_rows(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), packed_queries_,
-              Blocks::round_up(queries_, Product::tile_rows), blocks_.width, blocks_.step);
+    pack_rows<Factors>(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), packed_queries_,
+                       Blocks::round_up(queries_, Product::tile_rows), blocks_.width, blocks_.step);
     std::fill_n(maximum_, Blocks::round_up(queries_, S::lanes), minus_infinity);
     std::fill_n(sums_, queries_ * S::lanes, T{0});
     const Index last_key = sizes_.causal ? first_query_ + queries_ : sizes_.tokens;
@@ -47,20 +49,21 @@ class AttentionForward {
 
  private:
   void add_keys(Index first_key, Index keys, HeadMatrix<T> y) {
-    pack_transposed(head_.keys, first_key, keys, keys_t_, blocks_.width, blocks_.transposed_step);
-    pack_rows(head_.values, first_key, keys, T{1}, values_, keys, blocks_.width, blocks_.step);
+    pack_transposed<Factors>(head_.keys, first_key, keys, keys_t_, blocks_.transposed_step);
+    pack_depth<Factors>(head_.values, first_key, keys, T{1}, values_, blocks_.width, blocks_.step);
     for (Index query = 0; query < queries_; query += at_a_time) {
       const Index count = std::min(at_a_time, queries_ - query);
       const AttentionMask mask{sizes_.causal, first_query_ + query, count, first_key, keys};
       if (mask.keys_of(count - 1) == 0) continue;
-      multiply_scores(packed_queries_ + query * blocks_.step, keys_t_, scores_, blocks_, mask, sizes_.d_head);
+      multiply_scores<Factors>(packed_queries_ + query * blocks_.step, keys_t_, scores_, blocks_, mask,
+                               sizes_.d_head);
       for (Index q = 0; q < count; q += S::lanes) raise_maxima(mask, q, query + q);
       for (Index q = 0; q < count; ++q) {
         prefetch_row(y, first_query_ + query + q);
         exponentiate(mask, q, query + q);
       }
-      multiply_by_keys(scores_, values_, out_ + query * blocks_.step, blocks_, mask,
-                       {first_key != 0, keep_ + query});
+      multiply_by_keys<Factors>(exponentials(), values_, out_ + query * blocks_.step, blocks_, mask,
+                                {first_key != 0, keep_ + query});
     }
   }
 
@@ -102,7 +105,8 @@ class AttentionForward {
   void exponentiate(const AttentionMask& mask, Index q, Index query) {
     const Index keys = mask.keys_of(q);
     const T maximum = maximum_[query];
-    T* scores = scores_ + q * blocks_.score_step;
+    const T* scores = scores_ + q * blocks_.score_step;
+    Packed* row = exponentials() + q * blocks_.score_step;
     Vector sum, score;
     S::load(sum, sums_ + query * S::lanes);
     sum *= keep_[query];
@@ -110,22 +114,33 @@ class AttentionForward {
       S::load(score, scores + key);
       score -= maximum;
       exp_below_zero<T>(score);
-      S::store(score, scores + key);
+      Factors::store(score, row, key);
       sum += score;
     }
     S::store(sum, sums_ + query * S::lanes);
-    if (keys < mask.keys) std::fill_n(scores + keys, Product::tile_rows, T{0});
+    if (keys < mask.keys) Factors::clear(row, keys, Product::tile_rows);
+  }
+
+  // They take the place of the scores unless they are packed otherwise.
+  Packed* exponentials() {
+    if constexpr (Factors::group == 1) {
+      return scores_;
+    } else {
+      return exponentials_;
+    }
   }
 
   HeadTriple<const T> head_;
   const AttentionSizes& sizes_;
   Blocks blocks_;
   Index first_query_, queries_;
-  alignas(storage_alignment) T packed_queries_[most_blocks * Blocks::query_numbers];
+  alignas(storage_alignment) Packed packed_queries_[most_blocks * Blocks::query_numbers];
   alignas(storage_alignment) T out_[most_blocks * Blocks::query_numbers];
-  alignas(storage_alignment) T keys_t_[Blocks::transposed_numbers];
-  alignas(storage_alignment) T values_[Blocks::key_numbers];
+  alignas(storage_alignment) Packed keys_t_[Blocks::transposed_numbers];
+  alignas(storage_alignment) Packed values_[Blocks::key_numbers];
   alignas(storage_alignment) T scores_[at_a_time * Blocks::longest_score_step];
+  alignas(storage_alignment) Packed
+      exponentials_[Factors::group == 1 ? 1 : at_a_time * Blocks::longest_score_step];
   alignas(storage_alignment) T maximum_[most_blocks * Blocks::most_queries];
   alignas(storage_alignment) T keep_[most_blocks * Blocks::most_queries];
   alignas(storage_alignment) T sums_[most_blocks * Blocks::most_queries * S::lanes];

@@ -1,14 +1,19 @@
 #pragma once
 
 #include <exfusion/core/scalar.hpp>
+#include <exfusion/kernels/gemm_numbers.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels::detail {
 
-/// The matrix products of attention: small, on the stack, operands padded to full register tiles.
-template <Scalar T>
+/// The matrix products of attention: small, on the stack, operands padded to full register tiles. Their depth
+/// counts packed elements of `Numbers`.
+template <class Numbers>
 struct AttentionProduct {
+  using T = typename Numbers::Sum;
+  using Packed = typename Numbers::Packed;
   using S = Simd<T>;
+  using PackedVector = typename Simd<Packed>::Vector;
   using Vector = typename S::Vector;
   static constexpr Index lanes = S::lanes;
   static constexpr Index panel = 2 * lanes;  ///< Columns of a register tile.
@@ -20,9 +25,9 @@ struct AttentionProduct {
 #endif
 
   /// A [rows, depth], element (r, k) at `a[r * a_row + k * a_depth]`; B [depth, columns]; C [rows, columns].
-  const T* a;
+  const Packed* a;
   Index a_row, a_depth;
-  const T* b;
+  const Packed* b;
   Index b_row;
   T* c;
   Index c_row;
@@ -62,24 +67,25 @@ struct AttentionProduct {
   template <int vectors>
   [[gnu::always_inline]] void run_tile(Index row, Index column, Range depth, Former former) const {
     Vector sums[tile_rows][vectors] = {};
-    const T* column_of_a = a + row * a_row + depth.begin * a_depth;
-    const T* row_of_b = b + depth.begin * b_row + column;
+    const Packed* column_of_a = a + row * a_row + depth.begin * a_depth;
+    const Packed* row_of_b = b + depth.begin * b_row + column;
 #pragma GCC unroll 2
     for (Index k = depth.begin; k < depth.end; ++k) {
-      Vector right[vectors];
+      PackedVector right[vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) {
-        Vector loaded;
-        S::load(loaded, row_of_b + v * lanes);
+        PackedVector loaded;
+        Simd<Packed>::load(loaded, row_of_b + v * lanes);
         keep_in_register(loaded);
         right[v] = loaded;
       }
 #pragma GCC unroll 12
       for (int r = 0; r < tile_rows; ++r) {
-        Vector factor = column_of_a[r * a_row] - Vector{};
+        PackedVector factor = column_of_a[r * a_row] - PackedVector{};
         keep_in_register(factor);
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v) sums[r][v] += factor * right[v];
+        for (int v = 0; v < vectors; ++v)
+          Numbers::template multiply_add<simd_bytes>(sums[r][v], factor, right[v]);
       }
       column_of_a += a_depth;
       row_of_b += b_row;
@@ -107,7 +113,7 @@ struct AttentionProduct {
   }
 
   // Otherwise GCC loads the same elements once for each product.
-  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] Vector& vector) {
+  [[gnu::always_inline]] static void keep_in_register([[maybe_unused]] PackedVector& vector) {
 #if defined(__AVX512F__) && !defined(__clang__)
     asm("" : "+v"(vector));
 #elif defined(__AVX__) && !defined(__clang__)

@@ -38,7 +38,8 @@ Tensor<T> attention(const Context<T>& ctx, const Tensor<T>& qkv, Index n_heads, 
   }
   const Index batch = qkv.shape()[0], tokens = qkv.shape()[1], d_model = qkv.shape()[2] / 3;
   check_heads(d_model, n_heads);
-  const kernels::AttentionSizes sizes{batch, tokens, n_heads, d_model / n_heads, causal};
+  const kernels::AttentionSizes sizes{
+      batch, tokens, n_heads, d_model / n_heads, causal, ctx.precision == Precision::bf16};
   constexpr Index limit = kernels::Attention<T>::max_d_head;
   if (sizes.d_head > limit) {
     throw ShapeError("attention", "d_head is ", sizes.d_head, " (qkv ", qkv.shape(), ", n_heads ", n_heads,
