@@ -15,7 +15,7 @@ namespace exfusion::data {
 
 namespace detail {
 
-inline constexpr std::size_t cifar_pixels = 3 * 32 * 32;
+inline constexpr std::size_t cifar_pixels = std::size_t{3} * 32 * 32;
 inline constexpr std::size_t cifar_record = 1 + cifar_pixels;
 
 /// Records in a file of CIFAR-10's binary version. Throws FormatError when it has none or a part of one.

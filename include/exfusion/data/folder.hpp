@@ -5,9 +5,7 @@
 
 #include <exfusion/core/error.hpp>
 
-namespace exfusion::data {
-
-namespace detail {
+namespace exfusion::data::detail {
 
 /// Whether there is a file or folder of this name that can be seen.
 inline bool is_there(const std::filesystem::path& path) {
@@ -24,6 +22,4 @@ inline void require_folder(const std::filesystem::path& folder) {
   throw IoError(folder.string(), "is not a folder");
 }
 
-}  // namespace detail
-
-}  // namespace exfusion::data
+}  // namespace exfusion::data::detail

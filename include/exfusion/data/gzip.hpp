@@ -66,7 +66,8 @@ class GzipReader {
     stream_.avail_out = static_cast<uInt>(wanted);
     const int status = ended_ ? Z_STREAM_END : inflate(&stream_, Z_NO_FLUSH);
     if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) {
-      throw FormatError(where_, "is not a sound gzip file: ", stream_.msg ? stream_.msg : "damaged");
+      throw FormatError(where_,
+                        "is not a sound gzip file: ", stream_.msg != nullptr ? stream_.msg : "damaged");
     }
     ended_ = status == Z_STREAM_END;
     return wanted - stream_.avail_out;

@@ -19,7 +19,7 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
                                       const std::string& kind) {
   for (const char* end : {"", ".gz"}) {
     for (const char* joint : {"-", "."}) {
-      auto path = folder / (stem + joint + kind + end);
+      auto path = folder / std::string(stem).append(joint).append(kind).append(end);
       if (is_there(path)) return path;
     }
   }

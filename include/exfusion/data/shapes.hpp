@@ -133,7 +133,7 @@ inline double random_angle(ShapeClass shape, Rng& rng) {
     case ShapeClass::columns:
       return tilt;
     case ShapeClass::diagonals:
-      return (rng.bits() & 1U ? pi / 4 : -pi / 4) + tilt;
+      return ((rng.bits() & 1U) != 0 ? pi / 4 : -pi / 4) + tilt;
     default:
       return uniform(rng, 0, 2 * pi);
   }
@@ -170,7 +170,8 @@ inline void render_scene(const ShapeScene& scene, Rng& rng, std::uint8_t* pixels
   constexpr double centre = static_cast<double>(size) / 2;
   Rng::State noise = rng.reserve(plane);
   for (Index i = 0; i < plane; ++i, ++noise.counter) {
-    const Point pixel{static_cast<double>(i % size) + 0.5, static_cast<double>(i / size) + 0.5};
+    const Index column = i % size, row = i / size;
+    const Point pixel{static_cast<double>(column) + 0.5, static_cast<double>(row) + 0.5};
     const double share = scene.covers(pixel);
     const double slope = rotate({pixel.x - centre, pixel.y - centre}, scene.gradient_angle).x / centre;
     const auto grain = noise_values(Rng::at(noise));

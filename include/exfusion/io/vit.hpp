@@ -26,7 +26,7 @@ inline VitConfig read_vit_config(const JsonConfig& json, Index classes) {
                    .d_ff = json.get<Index>("intermediate_size"),
                    .dropout = json.get<double>("hidden_dropout_prob", 0.0),
                    .layer_norm_eps = json.get<double>("layer_norm_eps", 1e-12)};
-  const std::string activation = json.get<std::string>("hidden_act", "gelu");
+  const auto activation = json.get<std::string>("hidden_act", "gelu");
   if (activation == "gelu_pytorch_tanh" || activation == "gelu_new") {
     config.activation = Activation::gelu_tanh;
   } else if (activation != "gelu") {
