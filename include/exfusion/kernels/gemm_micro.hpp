@@ -33,6 +33,7 @@ struct PackedRows {
 
   PackedRows from_depth(Index k) const { return {data + k * rows, step}; }
   PackedRows next_panel() const { return {data + step, step}; }
+  void prefetch(Index /*depth*/) const {}  // the CPU sees what comes
   Packed operator[](int row) const { return data[row]; }
   void next_column() { data += rows; }
 };
@@ -45,6 +46,13 @@ struct RowsInPlace {
 
   RowsInPlace from_depth(Index k) const { return {data + k * Numbers::group, stride}; }
   RowsInPlace next_panel() const { return {data + rows * stride, stride}; }
+  /// Asks for `depth` packed elements of each row.
+  void prefetch(Index depth) const {
+    constexpr Index line = 64 / static_cast<Index>(sizeof(*data));
+    for (int row = 0; row < rows; ++row) {
+      for (Index k = 0; k < depth * Numbers::group; k += line) __builtin_prefetch(data + row * stride + k);
+    }
+  }
   [[gnu::always_inline]] typename Numbers::Packed operator[](int row) const {
     return Numbers::in_place(data + row * stride);
   }
@@ -78,7 +86,9 @@ struct GemmMicroKernel {
   template <class Rows>
   static void run_full(Index depth, const Rows& a, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
-    for (int row = 0; row < Block::rows; ++row) __builtin_prefetch(c + row * row_stride, 1);
+    for (int row = 0; row < Block::rows; ++row) {
+      for (int v = 0; v < Block::vectors; ++v) __builtin_prefetch(c + row * row_stride + v * S::lanes, 1);
+    }
     Sums sums = {};
     accumulate(depth, a, b, sums);
     store(sums, c, row_stride, epilogue);

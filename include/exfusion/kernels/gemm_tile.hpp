@@ -94,6 +94,7 @@ struct BlockedTile {
       Rows panel = a;
       for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
         const Index rows = std::min<Index>(Block::rows, c.rows - row);
+        if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
         GemmMicroKernel<Numbers, Bytes>::run(depth, panel, b, c.block(row, column, rows, columns), epilogue);
       }
       if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
