@@ -1,12 +1,8 @@
 #pragma once
 
 #include <string>
-#include <utility>
 
-#include <exfusion/models/upcycle.hpp>
-#include <exfusion/nn/learned_fusion.hpp>
-#include <exfusion/nn/sparse_moe.hpp>
-#include <exfusion/nn/static_fusion.hpp>
+#include <exfusion/models/ffn_config.hpp>
 #include <exfusion/train/activation_plan.hpp>
 
 #include "options.hpp"
@@ -42,39 +38,27 @@ inline train::FfnPlan ffn_plan(const Options& o) {
   return plan;
 }
 
-/// Calls `use(model)` with the model that the options ask for, made from the dense one: its type depends on
-/// the feed-forward network and the fusion rule. The dense one is gone by then.
-template <class Model, class Use>
-void with_chosen_ffn(Model dense, const Options& o, Rng& rng, const Use& use_model) {
-  using T = float;
-  if (o.ffn == "dense") return use_model(std::move(dense));
-  const auto use = [&](auto model) {
-    dense = Model();
-    use_model(std::move(model));
-  };
-  if (o.ffn == "moe") {
-    const SparseMoEOptions mixture{.experts = o.experts, .k = o.moe_k, .balance = o.moe_balance};
-    return use(dense.transform_ffn(
-        [&](const FeedForward<T>& ffn, Index) { return SparseMoE<T>(ffn, mixture, rng); }));
-  }
-  const UpcycleOptions upcycling{.experts = o.experts, .init = make_expert_init(o)};
+/// Which networks the options ask for.
+inline FfnConfig ffn_config(const Options& o) {
+  if (o.ffn == "dense") return DenseFfnConfig{};
+  if (o.ffn == "moe") return SparseMoEOptions{.experts = o.experts, .k = o.moe_k, .balance = o.moe_balance};
+  FusedFfnConfig fused{.experts = o.experts, .init = make_expert_init(o)};
   if (o.fusion == "static") {
-    return use(upcycle(dense, StaticFusion<T>({.weights = o.static_weights}), upcycling, rng));
+    fused.rule = StaticFusionOptions{.weights = o.static_weights};
+  } else if (o.fusion == "learned") {
+    fused.rule = LearnedFusionOptions{.form = o.free_weights ? LearnedForm::free : LearnedForm::softmax,
+                                      .granularity = granularity_named(o.granularity),
+                                      .lr_multiplier = o.fusion_lr};
+  } else {
+    const MemoryBankOptions bank{.memory = o.bank_window ? BankMemory::window : BankMemory::moving_average,
+                                 .beta = o.bank_decay,
+                                 .window = o.bank_window.value_or(1)};
+    fused.rule = MemoryBankFusionOptions{.value = bank_value_named(o.bank_value),
+                                         .bank = bank,
+                                         .router_std = o.router_std,
+                                         .lr_multiplier = o.fusion_lr};
   }
-  if (o.fusion == "learned") {
-    const LearnedFusion<T> rule({.form = o.free_weights ? LearnedForm::free : LearnedForm::softmax,
-                                 .granularity = granularity_named(o.granularity),
-                                 .lr_multiplier = o.fusion_lr});
-    return use(upcycle(dense, rule, upcycling, rng));
-  }
-  const MemoryBankOptions bank{.memory = o.bank_window ? BankMemory::window : BankMemory::moving_average,
-                               .beta = o.bank_decay,
-                               .window = o.bank_window.value_or(1)};
-  const MemoryBankFusion<T> rule({.value = bank_value_named(o.bank_value),
-                                  .bank = bank,
-                                  .router_std = o.router_std,
-                                  .lr_multiplier = o.fusion_lr});
-  use(upcycle(dense, rule, upcycling, rng));
+  return fused;
 }
 
 }  // namespace exfusion::examples

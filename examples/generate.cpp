@@ -2,15 +2,14 @@
 //
 //   generate --model DIR --prompt "The "
 
-#include <filesystem>
 #include <iostream>
 #include <string>
+#include <vector>
 
-#include <exfusion/data/vocabulary_file.hpp>
-#include <exfusion/io/gpt2.hpp>
 #include <exfusion/train/interrupt.hpp>
 #include <exfusion/train/sample.hpp>
 
+#include "model_source.hpp"
 #include "program.hpp"
 
 namespace {
@@ -28,7 +27,10 @@ struct GenerateOptions {
 
 void add_options(CLI::App& app, GenerateOptions& o) {
   app.option_defaults()->always_capture_default()->multi_option_policy(examples::last_wins);
-  app.add_option("--model", o.model, "Folder with config.json, model.safetensors and vocab.json")->required();
+  app.add_option("--model", o.model,
+                 "A run's folder, one of its checkpoints, or a folder with config.json, "
+                 "model.safetensors and vocab.json")
+      ->required();
   app.add_option("--prompt", o.prompt, "Text to continue");
   app.add_option("--tokens", o.tokens, "Characters to add");
   app.add_option("--temperature", o.sample.temperature,
@@ -48,19 +50,15 @@ int main(int argc, char** argv) try {
   examples::require(o.tokens >= 0, "--tokens", o.tokens, "0 or more");
   examples::set_threads(o.threads);
 
-  const std::filesystem::path folder = o.model;
-  const Gpt<float> model = io::load_gpt2<float>(folder);
-  const data::CharTokenizer tokenizer = data::load_vocabulary(folder / "vocab.json");
-  if (tokenizer.vocab_size() != model.config.vocab_size) {
-    throw FormatError(o.model, "vocab.json has ", tokenizer.vocab_size(), " tokens, the model ",
-                      model.config.vocab_size);
-  }
-  const std::vector<std::int32_t> prompt = tokenizer.encode(o.prompt, "--prompt");
+  std::vector<std::string> notes;
+  const examples::TextModel loaded = examples::load_text_model(o.model, notes);
+  for (const std::string& note : notes) std::cerr << "note: " << note << '\n';
+  const std::vector<std::int32_t> prompt = loaded.tokenizer.encode(o.prompt, "--prompt");
   Rng rng(o.seed);
   const train::Interrupt interrupt;
   std::cout << o.prompt << std::flush;
-  train::generate(model, prompt, o.tokens, o.sample, rng, [&](std::int32_t token) {
-    std::cout << tokenizer.decode(token) << std::flush;
+  train::generate(loaded.model, prompt, o.tokens, o.sample, rng, [&](std::int32_t token) {
+    std::cout << loaded.tokenizer.decode(token) << std::flush;
     return !interrupt.requested();
   });
   std::cout << '\n';

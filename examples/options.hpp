@@ -166,7 +166,7 @@ inline void add_run_options(CLI::App& app, Options& o, const std::string& items)
                  "TOML file of options, such as a run's config.toml; the command line wins over it");
   app.add_option(
       "--init-from", o.init_from,
-      "Begin with the model of a finished run or a Hugging Face folder, upcycled if --ffn asks for it");
+      "Begin with the model of a run, a checkpoint or a Hugging Face folder, upcycled if --ffn asks for it");
   app.add_option(
       "--resume", o.resume,
       "Go on with a run exactly where it stopped: auto (the one in --out, if there is one), a run's "

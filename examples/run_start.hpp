@@ -8,6 +8,7 @@
 
 #include <exfusion/train/checkpoint_folder.hpp>
 
+#include "model_source.hpp"
 #include "settings.hpp"
 
 // How a run begins: its options gathered from the command line, a file and the run that goes on.
@@ -42,21 +43,14 @@ inline void find_checkpoint(Options& o, RunStart& start) {
       start.notes.push_back("no checkpoint in " + o.out + " yet: a run from the beginning");
     return;
   }
-  fs::path path = o.resume;
-  std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    start.checkpoint = std::make_unique<io::CheckpointReader>(path);
-    start.checkpoint->verify();
-    path = path.has_parent_path() ? path.parent_path() : ".";
-  } else {
-    if (fs::is_directory(path / "checkpoints", error)) path /= "checkpoints";
-    start.checkpoint = train::open_newest_checkpoint(path, start.notes);
-    if (!start.checkpoint) throw ConfigError("--resume", o.resume, " holds no checkpoint");
-  }
+  const fs::path path = o.resume;
+  start.checkpoint = open_checkpoint(path, start.notes);
+  if (!start.checkpoint) throw ConfigError("--resume", o.resume, " holds no checkpoint");
   if (!o.out.empty()) return;
-  if (path.filename() != "checkpoints")
+  const fs::path folder = fs::path(start.checkpoint->path()).parent_path();
+  if (folder.filename() != "checkpoints")
     throw ConfigError("--resume", o.resume, " is outside a run's folder: say by --out where to go on");
-  o.out = path.has_parent_path() ? path.parent_path().string() : ".";
+  o.out = folder.has_parent_path() ? folder.parent_path().string() : ".";
 }
 
 /// Whether a checkpoint is one of the run in `folder`.

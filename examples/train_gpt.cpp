@@ -58,46 +58,46 @@ void add_options(CLI::App& app, GptOptions& o) {
   add_run_options(app, o, "tokens");
 }
 
-/// The text in the vocabulary of the model that the run begins or goes on with, if there is one.
-data::TextDataset load_text(const GptOptions& o, const RunStart& start) {
+/// The model that a run begins with where --init-from names one.
+std::optional<TextModel> initial_model(const GptOptions& o, RunStart& start) {
+  if (start.checkpoint || o.init_from.empty()) return std::nullopt;
+  return load_text_model(o.init_from, start.notes);
+}
+
+/// The text, in the vocabulary of the model that the run begins or goes on with, if there is one.
+data::TextDataset load_text(const GptOptions& o, const RunStart& start, const TextModel* initial) {
   data::TextOptions options{.context = o.context};
+  if (initial != nullptr) options.tokenizer = initial->tokenizer;
   if (start.checkpoint) {
     options.tokenizer = data::CharTokenizer::from_characters(start.saved("vocabulary").get<std::string>(),
                                                              start.checkpoint->path());
-  } else if (!o.init_from.empty()) {
-    options.tokenizer = data::load_vocabulary(std::filesystem::path(o.init_from) / "vocab.json");
   }
   if (o.data != "builtin") return data::TextDataset::from_file(o.data, options);
   return data::TextDataset::from_string(data::builtin_text(), "the built-in text", options);
 }
 
 /// The shape of the model that a run trains: as the options say, or as it was saved.
-GptConfig model_config(const GptOptions& o, const RunStart& start, Index vocab_size) {
+GptConfig model_config(const GptOptions& o, const RunStart& start, const TextModel* initial,
+                       Index vocab_size) {
   GptConfig config{.vocab_size = vocab_size,
                    .context = o.context,
                    .layers = o.layers,
                    .heads = o.heads,
                    .d_model = o.d_model};
-  if (start.checkpoint) {
+  if (initial != nullptr) config = initial->model.config;
+  if (start.checkpoint)
     config = io::read_gpt2_config(io::JsonConfig(start.checkpoint->path(), start.saved("model").dump()));
-  } else if (!o.init_from.empty()) {
-    config = io::read_gpt2_config(io::JsonConfig(std::filesystem::path(o.init_from) / "config.json"));
-  }
   if (config.context < o.context) {
     throw ConfigError("--context", "is ", o.context, ": the model of ", o.init_from, " has ", config.context);
-  }
-  if (config.vocab_size != vocab_size) {
-    throw ConfigError("--init-from", o.init_from, " has a vocabulary of ", vocab_size,
-                      " characters, its model one of ", config.vocab_size);
   }
   config.dropout = o.dropout;
   return config;
 }
 
 /// The dense model that a run begins with. One that goes on only needs its shape.
-Gpt<float> make_model(const GptConfig& config, const GptOptions& o, const RunStart& start, Rng& rng) {
+Gpt<float> make_model(const GptConfig& config, const TextModel* initial, Rng& rng) {
   Gpt<float> model(config, rng);
-  if (!start.checkpoint && !o.init_from.empty()) copy_parameters(io::load_gpt2<float>(o.init_from), model);
+  if (initial != nullptr) copy_parameters(initial->model, model);
   return model;
 }
 
@@ -233,16 +233,20 @@ int main(int argc, char** argv) try {
   settle(app, o, "tokens", o.context);
   keep_settings(app, o, start);
 
-  const data::TextDataset text = load_text(o, start);
+  std::optional<TextModel> loaded = initial_model(o, start);
+  const TextModel* initial = loaded ? &*loaded : nullptr;
+  const data::TextDataset text = load_text(o, start, initial);
   check_data(start, o, hash_of(text));
-  const GptConfig config = model_config(o, start, text.tokenizer.vocab_size());
+  const GptConfig config = model_config(o, start, initial, text.tokenizer.vocab_size());
   if (o.dry_run) {
     std::cout << train::memory_table(plan(config, o, o.context));
     return 0;
   }
   Rng rng(o.seed);
   int code = 0;
-  with_chosen_ffn(make_model(config, o, start, rng), o, rng,
+  Gpt<float> dense = make_model(config, initial, rng);
+  loaded.reset();
+  with_ffn<float>(std::move(dense), ffn_config(o), rng,
                   [&](auto model) { code = train_model(std::move(model), text, o, start, rng); });
   return code;
 } catch (const std::exception& error) {

@@ -74,8 +74,15 @@ data::ImageSplit load_images(const VitOptions& o) {
   throw ConfigError("--data", "is '", o.data, "': it must be builtin, cifar10:DIR or mnist:DIR");
 }
 
+/// The model that a run begins with where --init-from names one.
+std::optional<Vit<float>> initial_model(const VitOptions& o, RunStart& start) {
+  if (start.checkpoint || o.init_from.empty()) return std::nullopt;
+  return load_image_model(o.init_from, start.notes);
+}
+
 /// The shape of the model that a run trains: as the options say, or as it was saved.
-VitConfig model_config(const VitOptions& o, const RunStart& start, const data::ImageDataset& images) {
+VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<float>* initial,
+                       const data::ImageDataset& images) {
   VitConfig config{.image_size = images.height,
                    .channels = images.channels,
                    .patch_size = o.patch,
@@ -83,11 +90,9 @@ VitConfig model_config(const VitOptions& o, const RunStart& start, const data::I
                    .layers = o.layers,
                    .heads = o.heads,
                    .d_model = o.d_model};
+  if (initial != nullptr) config = initial->config;
   if (start.checkpoint) {
     const io::JsonConfig saved(start.checkpoint->path(), start.saved("model").dump());
-    config = io::read_vit_config(saved, images.classes());
-  } else if (!o.init_from.empty()) {
-    const io::JsonConfig saved(std::filesystem::path(o.init_from) / "config.json");
     config = io::read_vit_config(saved, images.classes());
   }
   if (config.image_size != images.height || config.channels != images.channels) {
@@ -95,15 +100,19 @@ VitConfig model_config(const VitOptions& o, const RunStart& start, const data::I
                       config.image_size, " x ", config.image_size, " images: these are ", images.channels,
                       " x ", images.height, " x ", images.width);
   }
+  if (config.classes != images.classes()) {
+    throw ConfigError("--init-from", o.init_from, " is a model for ", config.classes,
+                      " classes: these images have ", images.classes());
+  }
   config.dropout = o.dropout;
   config.drop_path = o.drop_path;
   return config;
 }
 
 /// The dense model that a run begins with. One that goes on only needs its shape.
-Vit<float> make_model(const VitConfig& config, const VitOptions& o, const RunStart& start, Rng& rng) {
+Vit<float> make_model(const VitConfig& config, const Vit<float>* initial, Rng& rng) {
   Vit<float> model(config, rng);
-  if (!start.checkpoint && !o.init_from.empty()) copy_parameters(io::load_vit<float>(o.init_from), model);
+  if (initial != nullptr) copy_parameters(*initial, model);
   return model;
 }
 
@@ -245,14 +254,18 @@ int main(int argc, char** argv) try {
 
   const data::ImageSplit images = load_images(o);
   check_data(start, o, hash_of(images));
-  const VitConfig config = model_config(o, start, images.train);
+  std::optional<Vit<float>> loaded = initial_model(o, start);
+  const Vit<float>* initial = loaded ? &*loaded : nullptr;
+  const VitConfig config = model_config(o, start, initial, images.train);
   if (o.dry_run) {
     std::cout << train::memory_table(plan(config, o));
     return 0;
   }
   Rng rng(o.seed);
   int code = 0;
-  with_chosen_ffn(make_model(config, o, start, rng), o, rng,
+  Vit<float> dense = make_model(config, initial, rng);
+  loaded.reset();
+  with_ffn<float>(std::move(dense), ffn_config(o), rng,
                   [&](auto model) { code = train_model(std::move(model), images, o, start, rng); });
   return code;
 } catch (const std::exception& error) {

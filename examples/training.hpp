@@ -6,12 +6,11 @@
 #include <iostream>
 #include <optional>
 #include <string>
-#include <type_traits>
 
 #include <omp.h>
 
+#include <exfusion/io/ffn_config.hpp>
 #include <exfusion/kernels/peak.hpp>
-#include <exfusion/models/collapse.hpp>
 #include <exfusion/train/memory_plan.hpp>
 #include <exfusion/train/report/report.hpp>
 #include <exfusion/train/training_run.hpp>
@@ -88,18 +87,6 @@ train::MemoryPlan plan(const Config& config, const Options& o, Index tokens = 0)
   return train::plan_memory(config, ffn_plan(o), step);
 }
 
-/// What is evaluated beside the trained model and saved: the collapsed model where experts are fused, else a
-/// copy.
-template <class Model>
-auto exported(const Model& model) {
-  using FeedForwardNetwork = std::remove_cvref_t<decltype(model.blocks.front().ffn)>;
-  if constexpr (requires(const FeedForwardNetwork& ffn) { ffn.collapsed(); }) {
-    return collapse(model);
-  } else {
-    return model;
-  }
-}
-
 /// Whether an evaluation is due after `step` steps; the last one has its own.
 inline bool evaluation_due(Index step, const Options& o) {
   return o.eval_interval > 0 && step % o.eval_interval == 0 && step < o.steps;
@@ -111,6 +98,7 @@ train::TrainingOptions training_options(const Config& config, const Options& o, 
                                         nlohmann::json about, Index tokens = 0) {
   about["program"] = start.program;
   about["settings"] = start.settings;
+  about["ffn"] = io::ffn_config(ffn_config(o));
   const bool rounds = o.product_precision() == Precision::bf16;
   return {
       .steps = o.steps,

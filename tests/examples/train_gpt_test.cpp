@@ -11,6 +11,7 @@
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/train/checkpoint_folder.hpp>
 #include <exfusion/train/evaluate.hpp>
+#include <exfusion/train/stored_model.hpp>
 
 #include "examples/run_program.hpp"
 #include "temporary_folder.hpp"
@@ -415,6 +416,48 @@ TEST(TrainGpt, BeginsWithTheModelOfAFinishedRun) {
   EXPECT_EQ(resumed.exit_code, 0) << resumed.error;
   EXPECT_EQ(read_file(desk.folder / "other/model.safetensors"),
             read_file(desk.folder / "fused/model.safetensors"));
+}
+
+TEST(TrainGpt, ACheckpointHoldsTheModelThatItsRunExports) {
+  const Desk desk;
+  const std::vector<Arguments> kinds{{"--ffn", "dense"},
+                                     {"--fusion", "static", "--expert-init", "zero_sum"},
+                                     {"--fusion", "learned", "--fusion-granularity", "row"},
+                                     {"--fusion", "bank", "--ema", "0.9"}};
+  for (const Arguments& kind : kinds) {
+    Arguments arguments{"--out", "run", "--steps", "5", "--overwrite"};
+    arguments.insert(arguments.end(), kind.begin(), kind.end());
+    ASSERT_EQ(desk.train(arguments).exit_code, 0);
+    const io::CheckpointReader checkpoint(desk.folder / "run/checkpoints/step-5.safetensors");
+    const auto read = collect_parameters<float>(train::read_gpt<float>(checkpoint)).parameters;
+    const auto saved = collect_parameters<float>(io::load_gpt2<float>(desk.folder / "run")).parameters;
+    ASSERT_EQ(read.size(), saved.size());
+    for (std::size_t i = 0; i < read.size(); ++i) {
+      EXPECT_TRUE(std::ranges::equal(read[i].tensor.values(), saved[i].tensor.values()))
+          << kind[1] << ' ' << read[i].name;
+    }
+  }
+}
+
+TEST(TrainGpt, BeginsWithTheModelOfARunThatHasNotEnded) {
+  const Desk desk;
+  ASSERT_EQ(desk.train({"--out", "run", "--steps", "9", "--stop-after", "4"}).exit_code, 130);
+  const auto file = std::string("run/checkpoints/step-4.safetensors");
+  for (const std::string& from : {std::string("run"), file}) {
+    const ProgramResult next = run_program(desk.folder.path(), "train_gpt",
+                                           {"--data", "text.txt", "--batch", "4", "--steps", "2", "--context",
+                                            "16", "--init-from", from, "--out", from == "run" ? "a" : "b"});
+    ASSERT_EQ(next.exit_code, 0) << next.error;
+  }
+  EXPECT_EQ(read_file(desk.folder / "a/model.safetensors"), read_file(desk.folder / "b/model.safetensors"));
+  const Arguments prompt{"--model", "run", "--prompt", "the", "--tokens", "5"};
+  EXPECT_EQ(desk.generate(prompt).exit_code, 0);
+  // A damaged checkpoint is passed over, and that is said.
+  std::filesystem::copy(desk.folder / file, desk.folder / "run/checkpoints/step-5.safetensors");
+  std::filesystem::resize_file(desk.folder / "run/checkpoints/step-5.safetensors", 5000);
+  const ProgramResult generated = desk.generate(prompt);
+  EXPECT_EQ(generated.exit_code, 0);
+  EXPECT_TRUE(has(generated.error, "step-5")) << generated.error;
 }
 
 TEST(TrainGpt, ABudgetOfTokensEndsTheRunAndItsSchedule) {

@@ -115,7 +115,8 @@ def kill(arguments):
             time.sleep(generator.random() * 0.01)
         else:
             time.sleep(generator.random() * 0.3)
-        session.end(signal.SIGKILL)
+        if (code := session.end(signal.SIGKILL)) != -signal.SIGKILL:
+            fail(f"session {i} ended by itself with code {code}:\n{session.text()[-2000:]}")
         inside += any(checkpoints.glob("*.tmp"))
         last_acknowledged = max(last_acknowledged, acknowledged(session.text()))
         if (i + 1) % 100 == 0:
@@ -163,6 +164,8 @@ def interrupt(arguments):
             code = session.end(how)
             print(f"{time.monotonic() - begin:.0f} s: {how.name}, exit code {code}, step {newest_checkpoint(run)[1]} saved",
                   flush=True)
+            if code != (-signal.SIGKILL if how == signal.SIGKILL else 130):
+                fail(session.text()[-2000:])
     for one in (straight, session):
         if one.process.wait() != 0:
             fail(one.text()[-2000:])

@@ -35,6 +35,9 @@ class JsonConfig {
 
   const std::string& file() const { return file_; }
 
+  /// All of it.
+  const nlohmann::json& object() const { return object_; }
+
   bool has(const std::string& key) const { return object_.contains(key) && !object_[key].is_null(); }
 
   /// The raw value; null when there is none.

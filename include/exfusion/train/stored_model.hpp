@@ -1,0 +1,98 @@
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include <exfusion/io/checkpoint.hpp>
+#include <exfusion/io/ffn_config.hpp>
+#include <exfusion/io/gpt2.hpp>
+#include <exfusion/io/vit.hpp>
+#include <exfusion/train/training_state.hpp>
+
+namespace exfusion::train {
+
+namespace detail {
+
+/// An object that a checkpoint's configuration holds.
+inline io::JsonConfig saved_object(const io::CheckpointReader& checkpoint, const std::string& key) {
+  const auto& config = checkpoint.info().config;
+  if (config.contains(key)) return {checkpoint.path(), config.at(key).dump()};
+  throw FormatError(checkpoint.path(), "does not say its \"", key, "\"");
+}
+
+/// Throws FormatError when the file is too small for a model of such sizes, before memory is taken for it.
+template <class Config>
+void check_size(const io::CheckpointReader& checkpoint, const Config& config, const FfnConfig& ffn) {
+  double experts = 1;
+  if (const auto* fused = std::get_if<FusedFfnConfig>(&ffn)) experts = static_cast<double>(fused->experts);
+  if (const auto* sparse = std::get_if<SparseMoEOptions>(&ffn))
+    experts = static_cast<double>(sparse->experts);
+  const auto layers = static_cast<double>(config.layers), d_model = static_cast<double>(config.d_model);
+  const double needed = layers * d_model * (4 * d_model + 2 * experts * static_cast<double>(config.hidden()));
+  double stored = 0;
+  for (const io::TensorInfo& tensor : checkpoint.tensors()) {
+    double size = 1;
+    for (const Index extent : tensor.shape) size *= static_cast<double>(extent);
+    stored += size;
+  }
+  if (stored < needed) throw FormatError(checkpoint.path(), "is too small for the model that it describes");
+}
+
+/// Overwrites `dense` by the moving average of its weights, where the checkpoint has one.
+template <Scalar T, class Model>
+void read_average(const io::CheckpointReader& checkpoint, Model& dense) {
+  const std::string prefix = "average.";
+  if (std::ranges::none_of(checkpoint.tensors(),
+                           [&](const auto& tensor) { return tensor.name.starts_with(prefix); }))
+    return;
+  Ema<T> average(dense);
+  std::vector<io::CheckpointArray> arrays;
+  average.visit_state(
+      [&](const std::string& name, auto values) { arrays.push_back(array_of(prefix + name, values)); });
+  checkpoint.read_into(arrays, prefix);
+  average.copy_to(dense);
+}
+
+template <Scalar T, class Model, class Config>
+Model read_exported(const io::CheckpointReader& checkpoint, const Config& config) {
+  const FfnConfig ffn = io::read_ffn_config(saved_object(checkpoint, "ffn"));
+  check_size(checkpoint, config, ffn);
+  if (std::holds_alternative<SparseMoEOptions>(ffn))
+    throw ConfigError(checkpoint.path(), "holds sparse mixtures of experts, which amount to no dense model");
+  Rng rng;
+  Model result;
+  with_ffn<T>(Model(config, rng), ffn, rng, [&](auto model) {
+    const auto list = collect_parameters<T>(model);
+    checkpoint.read_into(model_arrays(list), "model.");
+    mark_changed(list);
+    if constexpr (std::same_as<decltype(exported(model)), Model>) result = exported(model);
+  });
+  read_average<T>(checkpoint, result);
+  return result;
+}
+
+}  // namespace detail
+
+/// The dense GPT that a run would export if it ended at this checkpoint: its model collapsed, or the moving
+/// average of that where the run keeps one. Throws FormatError when the checkpoint does not hold what it
+/// describes or a GPT of scalars T, ConfigError when it describes what is not supported, such as sparse
+/// mixtures of experts.
+template <Scalar T>
+Gpt<T> read_gpt(const io::CheckpointReader& checkpoint) {
+  return detail::read_exported<T, Gpt<T>>(checkpoint,
+                                          io::read_gpt2_config(detail::saved_object(checkpoint, "model")));
+}
+
+/// The same of a ViT.
+template <Scalar T>
+Vit<T> read_vit(const io::CheckpointReader& checkpoint) {
+  const io::JsonConfig config = detail::saved_object(checkpoint, "model");
+  return detail::read_exported<T, Vit<T>>(
+      checkpoint, io::read_vit_config(config, static_cast<Index>(config["id2label"].size())));
+}
+
+}  // namespace exfusion::train
