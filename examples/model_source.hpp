@@ -5,8 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <exfusion/data/char_tokenizer.hpp>
-#include <exfusion/data/vocabulary_file.hpp>
+#include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/io/vit.hpp>
 #include <exfusion/train/checkpoint_folder.hpp>
@@ -45,7 +44,7 @@ inline std::unique_ptr<io::CheckpointReader> open_unfinished(const std::filesyst
 /// A GPT and what turns text into its tokens.
 struct TextModel {
   Gpt<float> model;
-  data::CharTokenizer tokenizer;
+  data::Tokenizer tokenizer;
 };
 
 /// Loads a dense GPT with its vocabulary from what `path` means. Throws IoError, FormatError and ConfigError
@@ -55,17 +54,16 @@ inline TextModel load_text_model(const std::filesystem::path& path, std::vector<
   if (const auto checkpoint = open_unfinished(path, notes)) {
     loaded.model = train::read_gpt<float>(*checkpoint);
     const auto& config = checkpoint->info().config;
-    if (!config.contains("vocabulary") || !config.at("vocabulary").is_string())
+    if (!config.contains("vocabulary"))
       throw FormatError(checkpoint->path(), "does not say its \"vocabulary\"");
-    loaded.tokenizer =
-        data::CharTokenizer::from_characters(config.at("vocabulary").get<std::string>(), checkpoint->path());
+    loaded.tokenizer = data::tokenizer_from_state(config.at("vocabulary"), checkpoint->path());
   } else {
     loaded.model = io::load_gpt2<float>(path);
-    loaded.tokenizer = data::load_vocabulary(path / "vocab.json");
+    loaded.tokenizer = data::load_tokenizer(path);
   }
   if (loaded.tokenizer.vocab_size() != loaded.model.config.vocab_size) {
     throw FormatError(path.string(), "has a vocabulary of ", loaded.tokenizer.vocab_size(),
-                      " characters, its model one of ", loaded.model.config.vocab_size);
+                      ", its model one of ", loaded.model.config.vocab_size);
   }
   return loaded;
 }

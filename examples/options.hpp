@@ -230,7 +230,8 @@ inline std::map<std::string, std::string> idle_flags(const Options& o) {
   only(o.ffn == "moe", "--ffn moe", {"--moe-k", "--moe-balance"});
   only(o.schedule == "wsd", "--schedule wsd", {"--decay-steps"});
   only(o.schedule != "constant", "a schedule that falls", {"--min-lr"});
-  only(o.init_from.empty(), "a fresh model: leave --init-from away", {"--layers", "--heads", "--d-model"});
+  only(o.init_from.empty(), "a fresh model: leave --init-from away",
+       {"--layers", "--heads", "--d-model", "--tokenizer"});
   only(!o.resume.empty(), "--resume", {"--override"});
   only(!o.out.empty(), "--out",
        {"--checkpoint-interval", "--checkpoint-minutes", "--keep-last", "--compare"});

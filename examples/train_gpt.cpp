@@ -1,18 +1,20 @@
-// Trains a character-level GPT whose feed-forward networks are fused from experts, collapses it into an
-// ordinary dense GPT, and saves that as a Hugging Face folder which `generate` reads.
+// Trains a GPT, on characters or byte pairs, whose feed-forward networks are fused from experts, collapses it
+// into an ordinary dense GPT, and saves that as a Hugging Face folder which `generate` reads.
 //
 //   train_gpt                                     the built-in text, a few minutes on two cores
 //   train_gpt --data FILE --ffn dense --out DIR   any UTF-8 text; dense, for comparison
 //   train_gpt --resume DIR                        goes on with a run that was stopped
 
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <optional>
 
+#include <exfusion/data/bpe_trainer.hpp>
 #include <exfusion/data/builtin_text.hpp>
 #include <exfusion/data/text.hpp>
 #include <exfusion/data/text_loader.hpp>
-#include <exfusion/data/vocabulary_file.hpp>
+#include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
@@ -27,10 +29,11 @@ using namespace exfusion::examples;
 
 struct GptOptions : Options {
   std::string data = "builtin";
+  std::string tokenizer = "char";
   Index layers = 4;
   Index heads = 4;
   Index d_model = 128;
-  Index context = 128;  // characters: two or three lines
+  Index context = 128;  // two or three lines of characters
   Index sample = 300;
   Index sample_interval = 0;
 
@@ -46,11 +49,15 @@ void add_options(CLI::App& app, GptOptions& o) {
   app.option_defaults()->always_capture_default()->multi_option_policy(last_wins)->group("Model and data");
   app.add_option("--data", o.data,
                  "builtin (this project's own headers and documents), or a UTF-8 text file");
+  app.add_option(
+      "--tokenizer", o.tokenizer,
+      "char: the characters of the text; bpe:N: a byte-level BPE of N tokens, learned from the text; or a "
+      "folder with GPT-2's tokenizer.json, vocab.json and merges.txt, or encoder.json and vocab.bpe");
   app.add_option("--layers", o.layers, "Transformer blocks");
   app.add_option("--heads", o.heads, "Attention heads of each block; must divide --d-model");
   app.add_option("--d-model", o.d_model, "Width");
-  app.add_option("--context", o.context, "Longest sequence, in characters");
-  app.add_option("--sample", o.sample, "Characters of a sample");
+  app.add_option("--context", o.context, "Longest sequence, in tokens");
+  app.add_option("--sample", o.sample, "Tokens of a sample");
   app.add_option("--sample-interval", o.sample_interval,
                  "Steps between two samples, which go into the report; 0: one at the end only");
   add_feed_forward_options(app, o);
@@ -64,16 +71,35 @@ std::optional<TextModel> initial_model(const GptOptions& o, RunStart& start) {
   return load_text_model(o.init_from, start.notes);
 }
 
+/// The tokenizer that --tokenizer asks for; without tokens: the characters of the text.
+data::Tokenizer chosen_tokenizer(const GptOptions& o, std::string_view text) {
+  constexpr std::string_view learned = "bpe:";
+  if (o.tokenizer == "char") return {};
+  if (!o.tokenizer.starts_with(learned)) return data::load_tokenizer(o.tokenizer);
+  const auto size = examples::detail::number_of(o.tokenizer.substr(learned.size()));
+  if (!size || *size != std::floor(*size) || *size > 1e6)
+    throw ConfigError("--tokenizer", "is '", o.tokenizer,
+                      "': bpe: needs a number of tokens, such as bpe:4096");
+  data::BpeTrainer trainer;
+  trainer.add(text);
+  return trainer.train(static_cast<Index>(*size));
+}
+
 /// The text, in the vocabulary of the model that the run begins or goes on with, if there is one.
 data::TextDataset load_text(const GptOptions& o, const RunStart& start, const TextModel* initial) {
+  const bool is_builtin = o.data == "builtin";
+  std::error_code ignored;
+  if (std::filesystem::is_directory(o.data, ignored))
+    throw IoError(o.data, "is a folder: the text must be one file");
+  const std::string read = is_builtin ? std::string() : read_file(o.data);
+  const std::string_view text = is_builtin ? data::builtin_text() : read;
   data::TextOptions options{.context = o.context};
-  if (initial != nullptr) options.tokenizer = initial->tokenizer;
   if (start.checkpoint) {
-    options.tokenizer = data::CharTokenizer::from_characters(start.saved("vocabulary").get<std::string>(),
-                                                             start.checkpoint->path());
+    options.tokenizer = data::tokenizer_from_state(start.saved("vocabulary"), start.checkpoint->path());
+  } else {
+    options.tokenizer = initial != nullptr ? initial->tokenizer : chosen_tokenizer(o, text);
   }
-  if (o.data != "builtin") return data::TextDataset::from_file(o.data, options);
-  return data::TextDataset::from_string(data::builtin_text(), "the built-in text", options);
+  return data::TextDataset::from_string(text, is_builtin ? "the built-in text" : o.data, options);
 }
 
 /// The shape of the model that a run trains: as the options say, or as it was saved.
@@ -103,9 +129,10 @@ Gpt<float> make_model(const GptConfig& config, const TextModel* initial, Rng& rn
 
 /// Tells whether it is the same text in the same vocabulary.
 std::string hash_of(const data::TextDataset& text) {
+  const std::string vocabulary = data::tokenizer_state(text.tokenizer).dump();
   return io::xxh3_text(std::as_bytes(std::span(text.train))) +
          io::xxh3_text(std::as_bytes(std::span(text.validation))) +
-         io::xxh3_text(std::as_bytes(std::span(text.tokenizer.characters())));
+         io::xxh3_text(std::as_bytes(std::span(vocabulary)));
 }
 
 std::string describe(const GptConfig& config) {
@@ -115,9 +142,9 @@ std::string describe(const GptConfig& config) {
 
 void print_setup(const auto& model, const data::TextDataset& text, const GptOptions& o) {
   if (o.quiet) return;
-  std::cout << "data: " << text.name << ", " << with_commas(std::ssize(text.train))
-            << " characters to train, " << with_commas(std::ssize(text.validation)) << " to validate, "
-            << text.tokenizer.vocab_size() << " different\n";
+  std::cout << "data: " << text.name << ", " << with_commas(std::ssize(text.train)) << ' '
+            << text.tokenizer.unit() << " to train, " << with_commas(std::ssize(text.validation))
+            << " to validate, " << with_commas(text.tokenizer.vocab_size()) << " different\n";
   std::cout << "model: " << describe(model.config) << "; " << o.batch * o.accumulate << " sequences of "
             << o.context << " a step\n";
   print_size(model, o);
@@ -173,10 +200,10 @@ void finish(const Model& model, Run& run, const data::TextDataset& text, const G
   if constexpr (std::same_as<decltype(result), Gpt<float>>) {
     if (o.out.empty()) return;
     io::save_gpt2(result, o.out);
-    data::save_vocabulary(text.tokenizer, std::filesystem::path(o.out) / "vocab.json");
-    std::cout << "saved in " << o.out
-              << " (config.json, model.safetensors, vocab.json, report.html); try\n  generate --model "
-              << o.out << " --prompt \"The \"\n";
+    data::save_tokenizer(text.tokenizer, o.out);
+    std::cout << "saved in " << o.out << " (config.json, model.safetensors, "
+              << (text.tokenizer.end_of_text() ? "tokenizer.json" : "vocab.json")
+              << ", report.html); try\n  generate --model " << o.out << " --prompt \"The \"\n";
   }
 }
 
@@ -187,7 +214,7 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
   data::TextLoader batches(text.train, {.batch = o.batch, .context = o.context, .seed = o.seed});
   const data::TextBatches validation(text.validation, o.batch, o.context);
   const nlohmann::json about{{"data_xxh3", hash_of(text)},
-                             {"vocabulary", text.tokenizer.text()},
+                             {"vocabulary", data::tokenizer_state(text.tokenizer)},
                              {"model", io::gpt2_config(model.config, "float32")}};
   train::TrainingOptions options = training_options(model.config, o, start, about, o.context);
   train::TrainingRun<float, Model, data::TextLoader> run(model, batches, rng, std::move(options),
@@ -226,7 +253,7 @@ int train_model(Model model, const data::TextDataset& text, const GptOptions& o,
 
 int main(int argc, char** argv) try {
   GptOptions o;
-  CLI::App app("Trains a character-level GPT with fused experts and collapses it into a dense one.");
+  CLI::App app("Trains a GPT with fused experts and collapses it into a dense one.");
   add_options(app, o);
   if (const auto code = parse(app, argc, argv)) return *code;
   RunStart start = gather_options(app, o, "train_gpt");

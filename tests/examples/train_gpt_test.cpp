@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <exfusion/data/text.hpp>
-#include <exfusion/data/vocabulary_file.hpp>
+#include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/train/checkpoint_folder.hpp>
 #include <exfusion/train/evaluate.hpp>
@@ -70,8 +70,7 @@ TEST(TrainGpt, RunsFromTextToAFolderThatGivesTheSameLoss) {
   const auto text = data::TextDataset::from_file(desk.folder / "text.txt", {.context = 16});
   const auto model = io::load_gpt2<float>(desk.folder / "model");
   EXPECT_NEAR(train::evaluate_text(model, data::TextBatches(text.validation, 4, 16)), collapsed, 6e-5);
-  EXPECT_EQ(data::load_vocabulary(desk.folder / "model" / "vocab.json").characters(),
-            text.tokenizer.characters());
+  EXPECT_EQ(data::load_tokenizer(desk.folder / "model"), text.tokenizer);
 }
 
 TEST(TrainGpt, TrainsEveryKindOfFeedForwardNetworkAndRule) {
@@ -458,6 +457,28 @@ TEST(TrainGpt, BeginsWithTheModelOfARunThatHasNotEnded) {
   const ProgramResult generated = desk.generate(prompt);
   EXPECT_EQ(generated.exit_code, 0);
   EXPECT_TRUE(has(generated.error, "step-5")) << generated.error;
+}
+
+TEST(TrainGpt, LearnsAVocabularyOfBytePairs) {
+  const Desk desk;
+  const ProgramResult stopped = desk.train({"--tokenizer", "bpe:270", "--out", "run", "--stop-after", "3"});
+  ASSERT_EQ(stopped.exit_code, 130) << stopped.error;
+  const ProgramResult resumed = run_program(desk.folder.path(), "train_gpt", {"--resume", "run"});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.error;
+  EXPECT_EQ(io::load_gpt2<float>(desk.folder / "run").config.vocab_size, 270);
+  EXPECT_EQ(data::load_tokenizer(desk.folder / "run").vocab_size(), 270);
+  EXPECT_TRUE(has(resumed.out, "tokens to train")) << resumed.out;
+  const ProgramResult text = desk.generate({"--model", "run", "--prompt", "line 5\u00e9", "--tokens", "5"});
+  EXPECT_EQ(text.exit_code, 0) << text.error;
+  EXPECT_TRUE(text.out.starts_with("line 5\u00e9")) << text.out;
+  // A folder's tokenizer serves another model.
+  EXPECT_EQ(desk.train({"--tokenizer", "run", "--out", "other"}).exit_code, 0);
+  EXPECT_EQ(read_file(desk.folder / "other/tokenizer.json"), read_file(desk.folder / "run/tokenizer.json"));
+  for (const char* wrong : {"bpe:", "bpe:256", "bpe:x", "bpe:1e300", "absent"}) {
+    const ProgramResult result = desk.train({"--tokenizer", wrong});
+    EXPECT_EQ(result.exit_code, 2) << wrong;
+    EXPECT_NE(result.error, "") << wrong;
+  }
 }
 
 TEST(TrainGpt, ABudgetOfTokensEndsTheRunAndItsSchedule) {

@@ -1,5 +1,5 @@
 #include <exfusion/data/text.hpp>
-#include <exfusion/data/vocabulary_file.hpp>
+#include <exfusion/data/tokenizer_file.hpp>
 
 #include "fuzz_target.hpp"
 
@@ -14,6 +14,6 @@ EXFUSION_FUZZ_TARGET(text, 256 << 10) {
   const auto text = data::TextDataset::from_string(input, "text", options);
   fuzz::expect(text.tokenizer.decode(text.train) + text.tokenizer.decode(text.validation) == input,
                "the tokens are the text");
-  fuzz::expect(data::CharTokenizer::from_characters(text.tokenizer.text()) == text.tokenizer,
+  fuzz::expect(data::tokenizer_from_state(data::tokenizer_state(text.tokenizer), "state") == text.tokenizer,
                "the vocabulary survives being written");
 }

@@ -13,49 +13,11 @@
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/scalar.hpp>
+#include <exfusion/data/utf8.hpp>
 
 namespace exfusion::data {
 
 namespace detail {
-
-/// The code point at `offset`, which moves past it. Throws FormatError naming the byte where the text stops
-/// being valid UTF-8 (overlong forms, surrogates and values over U+10FFFF are invalid; RFC 3629).
-inline char32_t next_code_point(std::string_view text, std::size_t& offset, std::string_view where) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(offset);
-  if (lead < 0x80) return static_cast<char32_t>(text[offset++]);
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  constexpr char32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  bool valid = lead >= 0xC2 && lead <= 0xF4 && offset + length <= text.size();
-  char32_t value = lead & (0x7FU >> length);
-  for (std::size_t i = 1; valid && i < length; ++i) {
-    valid = (byte(offset + i) & 0xC0U) == 0x80U;
-    value = (value << 6) | (byte(offset + i) & 0x3FU);
-  }
-  if (!valid || value < smallest[length] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) {
-    throw FormatError(where, "is not UTF-8 text: no valid character begins at byte ", offset);
-  }
-  offset += length;
-  return value;
-}
-
-inline void append_utf8(std::string& text, char32_t value) {
-  const auto append = [&](char32_t byte) {
-    text.push_back(static_cast<char>(static_cast<unsigned char>(byte)));
-  };
-  if (value < 0x80) return append(value);
-  if (value < 0x800) {
-    append(0xC0U | (value >> 6));
-  } else if (value < 0x10000) {
-    append(0xE0U | (value >> 12));
-    append(0x80U | ((value >> 6) & 0x3FU));
-  } else {
-    append(0xF0U | (value >> 18));
-    append(0x80U | ((value >> 12) & 0x3FU));
-    append(0x80U | ((value >> 6) & 0x3FU));
-  }
-  append(0x80U | (value & 0x3FU));
-}
 
 /// A character as an error message shows it: 'x' (U+0078), control characters by number alone.
 inline std::string describe_character(char32_t value) {

@@ -10,7 +10,7 @@
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/file.hpp>
-#include <exfusion/data/char_tokenizer.hpp>
+#include <exfusion/data/tokenizer.hpp>
 
 namespace exfusion::data {
 
@@ -19,20 +19,20 @@ struct TextOptions {
   Index context = 1;
   /// Share of the text, from its end, that is kept for validation; between 0 and 1.
   double validation_fraction = 0.1;
-  /// The vocabulary; without characters: those of the text.
-  CharTokenizer tokenizer = {};
+  /// The vocabulary; without tokens: the characters of the text.
+  Tokenizer tokenizer = {};
 };
 
-/// A text as character tokens, in two parts: the first for training, the last for validation.
+/// A text as tokens, in two parts: the first for training, the last for validation.
 struct TextDataset {
   std::string name;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   std::vector<std::int32_t> train;
   std::vector<std::int32_t> validation;
 
-  /// Reads a UTF-8 file. Throws IoError when it is missing, a folder or unreadable, FormatError when it is
-  /// not UTF-8, empty, or too short for the context in either part, Error when it has a character that
-  /// the given vocabulary lacks.
+  /// Reads a file: UTF-8, or any bytes where a BPE is given. Throws IoError when it is missing, a folder or
+  /// unreadable, FormatError when it is not UTF-8, empty, or too short for the context in either part, Error
+  /// when it has a character that the given vocabulary lacks.
   static TextDataset from_file(const std::filesystem::path& path, const TextOptions& options = {}) {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) {
@@ -51,7 +51,8 @@ struct TextDataset {
     if (text.empty()) throw FormatError(name, "is empty");
     TextDataset dataset{.name = std::move(name), .tokenizer = {}, .train = {}, .validation = {}};
     const bool is_given = options.tokenizer.vocab_size() > 0;
-    dataset.tokenizer = is_given ? options.tokenizer : CharTokenizer::from_text(text, dataset.name);
+    dataset.tokenizer =
+        is_given ? options.tokenizer : Tokenizer(CharTokenizer::from_text(text, dataset.name));
     dataset.train = dataset.tokenizer.encode(text, dataset.name);
     const auto total = static_cast<double>(dataset.train.size());
     // The small addend keeps the rounding of 1 - fraction from costing a character.
@@ -66,9 +67,9 @@ struct TextDataset {
  private:
   void check_part(std::string_view part, const std::vector<std::int32_t>& tokens, Index context) const {
     if (static_cast<Index>(tokens.size()) > context) return;
-    throw FormatError(name, "is too short: its ", train.size() + validation.size(), " characters leave ",
-                      tokens.size(), " for ", part, ", and a context of ", context, " needs at least ",
-                      context + 1);
+    throw FormatError(name, "is too short: its ", train.size() + validation.size(), " ", tokenizer.unit(),
+                      " leave ", tokens.size(), " for ", part, ", and a context of ", context,
+                      " needs at least ", context + 1);
   }
 };
 
