@@ -5,21 +5,21 @@
 //   train_gpt --data FILE --ffn dense --out DIR   any UTF-8 text; dense, for comparison
 //   train_gpt --resume DIR                        goes on with a run that was stopped
 
-#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <optional>
 
 #include <exfusion/data/bpe_trainer.hpp>
 #include <exfusion/data/builtin_text.hpp>
-#include <exfusion/data/text.hpp>
 #include <exfusion/data/text_loader.hpp>
+#include <exfusion/data/token_dataset.hpp>
 #include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
 #include <exfusion/train/sample.hpp>
 
+#include "tokenizer_choice.hpp"
 #include "training.hpp"
 
 namespace {
@@ -47,8 +47,10 @@ struct GptOptions : Options {
 
 void add_options(CLI::App& app, GptOptions& o) {
   app.option_defaults()->always_capture_default()->multi_option_policy(last_wins)->group("Model and data");
-  app.add_option("--data", o.data,
-                 "builtin (this project's own headers and documents), or a UTF-8 text file");
+  app.add_option(
+      "--data", o.data,
+      "builtin (this project's own headers and documents), a UTF-8 text file, or a folder with train.bin and "
+      "val.bin, files of tokens that `tokenize` or nanoGPT wrote");
   app.add_option(
       "--tokenizer", o.tokenizer,
       "char: the characters of the text; bpe:N: a byte-level BPE of N tokens, learned from the text; or a "
@@ -73,33 +75,40 @@ std::optional<TextModel> initial_model(const GptOptions& o, RunStart& start) {
 
 /// The tokenizer that --tokenizer asks for; without tokens: the characters of the text.
 data::Tokenizer chosen_tokenizer(const GptOptions& o, std::string_view text) {
-  constexpr std::string_view learned = "bpe:";
   if (o.tokenizer == "char") return {};
-  if (!o.tokenizer.starts_with(learned)) return data::load_tokenizer(o.tokenizer);
-  const auto size = examples::detail::number_of(o.tokenizer.substr(learned.size()));
-  if (!size || *size != std::floor(*size) || *size > 1e6)
-    throw ConfigError("--tokenizer", "is '", o.tokenizer,
-                      "': bpe: needs a number of tokens, such as bpe:4096");
+  const auto size = size_to_learn(o.tokenizer);
+  if (!size) return data::load_tokenizer(o.tokenizer);
   data::BpeTrainer trainer;
   trainer.add(text);
-  return trainer.train(static_cast<Index>(*size));
+  return trainer.train(*size);
+}
+
+/// The tokenizer of the model that the run begins or goes on with; without tokens: there is none.
+data::Tokenizer given_tokenizer(const RunStart& start, const TextModel* initial) {
+  if (start.checkpoint)
+    return data::tokenizer_from_state(start.saved("vocabulary"), start.checkpoint->path());
+  return initial != nullptr ? initial->tokenizer : data::Tokenizer();
 }
 
 /// The text, in the vocabulary of the model that the run begins or goes on with, if there is one.
-data::TextDataset load_text(const GptOptions& o, const RunStart& start, const TextModel* initial) {
-  const bool is_builtin = o.data == "builtin";
+data::TokenDataset load_text(const GptOptions& o, const RunStart& start, const TextModel* initial) {
+  data::Tokenizer tokenizer = given_tokenizer(start, initial);
+  const bool is_given = tokenizer.vocab_size() > 0;
   std::error_code ignored;
-  if (std::filesystem::is_directory(o.data, ignored))
-    throw IoError(o.data, "is a folder: the text must be one file");
+  if (std::filesystem::is_directory(o.data, ignored)) {
+    if (!is_given && (o.tokenizer == "char" || size_to_learn(o.tokenizer)))
+      throw ConfigError("--data", o.data,
+                        " is a folder: if it has tokens, name their tokenizer by --tokenizer");
+    if (!is_given) tokenizer = data::load_tokenizer(o.tokenizer);
+    return data::TokenDataset::from_folder(o.data, std::move(tokenizer), o.context);
+  }
+  const bool is_builtin = o.data == "builtin";
   const std::string read = is_builtin ? std::string() : read_file(o.data);
   const std::string_view text = is_builtin ? data::builtin_text() : read;
-  data::TextOptions options{.context = o.context};
-  if (start.checkpoint) {
-    options.tokenizer = data::tokenizer_from_state(start.saved("vocabulary"), start.checkpoint->path());
-  } else {
-    options.tokenizer = initial != nullptr ? initial->tokenizer : chosen_tokenizer(o, text);
-  }
-  return data::TextDataset::from_string(text, is_builtin ? "the built-in text" : o.data, options);
+  const data::TextOptions options{.context = o.context,
+                                  .tokenizer = is_given ? tokenizer : chosen_tokenizer(o, text)};
+  return data::TokenDataset::from_text(
+      data::TextDataset::from_string(text, is_builtin ? "the built-in text" : o.data, options));
 }
 
 /// The shape of the model that a run trains: as the options say, or as it was saved.
@@ -128,10 +137,9 @@ Gpt<float> make_model(const GptConfig& config, const TextModel* initial, Rng& rn
 }
 
 /// Tells whether it is the same text in the same vocabulary.
-std::string hash_of(const data::TextDataset& text) {
+std::string hash_of(const data::TokenDataset& text) {
   const std::string vocabulary = data::tokenizer_state(text.tokenizer).dump();
-  return io::xxh3_text(std::as_bytes(std::span(text.train))) +
-         io::xxh3_text(std::as_bytes(std::span(text.validation))) +
+  return io::xxh3_text(text.train.bytes()) + io::xxh3_text(text.validation.bytes()) +
          io::xxh3_text(std::as_bytes(std::span(vocabulary)));
 }
 
@@ -140,11 +148,11 @@ std::string describe(const GptConfig& config) {
          " heads, width " + std::to_string(config.d_model) + ", context " + std::to_string(config.context);
 }
 
-void print_setup(const auto& model, const data::TextDataset& text, const GptOptions& o) {
+void print_setup(const auto& model, const data::TokenDataset& text, const GptOptions& o) {
   if (o.quiet) return;
-  std::cout << "data: " << text.name << ", " << with_commas(std::ssize(text.train)) << ' '
-            << text.tokenizer.unit() << " to train, " << with_commas(std::ssize(text.validation))
-            << " to validate, " << with_commas(text.tokenizer.vocab_size()) << " different\n";
+  std::cout << "data: " << text.name << ", " << with_commas(text.train.size()) << ' ' << text.tokenizer.unit()
+            << " to train, " << with_commas(text.validation.size()) << " to validate, "
+            << with_commas(text.tokenizer.vocab_size()) << " different\n";
   std::cout << "model: " << describe(model.config) << "; " << o.batch * o.accumulate << " sequences of "
             << o.context << " a step\n";
   print_size(model, o);
@@ -164,19 +172,18 @@ train::ValidationRow evaluate(const Model& model, const Ema<float>* average,
 
 /// A text that begins with the first character of the validation data.
 template <class Model>
-std::string sample(const Model& model, const data::TextDataset& text, Index length, Rng rng) {
+std::string sample(const Model& model, const data::TokenDataset& text, Index length, Rng rng) {
   std::vector<std::int32_t> tokens;
-  train::generate(model, {text.validation.front()}, length, {.temperature = 0.8}, rng,
-                  [&](std::int32_t token) {
-                    tokens.push_back(token);
-                    return true;
-                  });
+  train::generate(model, {text.validation[0]}, length, {.temperature = 0.8}, rng, [&](std::int32_t token) {
+    tokens.push_back(token);
+    return true;
+  });
   return text.tokenizer.decode(tokens);
 }
 
 /// What comes after the last step: evaluation, collapse, a sample, the saved folder.
 template <class Model, class Run>
-void finish(const Model& model, Run& run, const data::TextDataset& text, const GptOptions& o) {
+void finish(const Model& model, Run& run, const data::TokenDataset& text, const GptOptions& o) {
   const data::TextBatches validation(text.validation, o.batch, o.context);
   train::ResultRow row{.step = run.step(), .loss = train::evaluate_text(model, validation)};
   std::cout << "validation loss:   " << fixed(row.loss) << '\n';
@@ -209,7 +216,7 @@ void finish(const Model& model, Run& run, const data::TextDataset& text, const G
 
 /// The whole run. `model` is a Gpt with any kind of feed-forward network.
 template <class Model>
-int train_model(Model model, const data::TextDataset& text, const GptOptions& o, const RunStart& start,
+int train_model(Model model, const data::TokenDataset& text, const GptOptions& o, const RunStart& start,
                 Rng& rng) {
   data::TextLoader batches(text.train, {.batch = o.batch, .context = o.context, .seed = o.seed});
   const data::TextBatches validation(text.validation, o.batch, o.context);
@@ -262,7 +269,7 @@ int main(int argc, char** argv) try {
 
   std::optional<TextModel> loaded = initial_model(o, start);
   const TextModel* initial = loaded ? &*loaded : nullptr;
-  const data::TextDataset text = load_text(o, start, initial);
+  const data::TokenDataset text = load_text(o, start, initial);
   check_data(start, o, hash_of(text));
   const GptConfig config = model_config(o, start, initial, text.tokenizer.vocab_size());
   if (o.dry_run) {

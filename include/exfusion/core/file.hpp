@@ -63,6 +63,17 @@ class FileDescriptor {
     write_all(bytes);
   }
 
+  /// Overwrites what stands at `offset`, leaving the position of `write_all` alone.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) fail("cannot be written");
+      offset += static_cast<std::uint64_t>(written);
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+
   /// Reads up to `room.size()` bytes; fewer only at the end of the file.
   std::size_t read_up_to(std::span<std::byte> room) {
     std::size_t total = 0;
@@ -97,6 +108,9 @@ class FileDescriptor {
       room = room.subspan(static_cast<std::size_t>(got));
     }
   }
+
+  /// The system's number for it.
+  int number() const { return descriptor_; }
 
   void flush_to_disk() {
     if (::fsync(descriptor_) != 0) fail("cannot be flushed to disk");

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include <exfusion/core/error.hpp>
 #include <exfusion/core/int_tensor.hpp>
 #include <exfusion/data/shuffle.hpp>
+#include <exfusion/data/token_view.hpp>
 
 namespace exfusion::data {
 
@@ -21,20 +20,20 @@ namespace detail {
 
 /// How many windows of `context` tokens (and one more for the last target) follow one another in `tokens`.
 /// Throws ConfigError when the sizes are not positive or not even one window fits.
-inline Index count_windows(std::span<const std::int32_t> tokens, Index batch, Index context) {
+inline Index count_windows(TokenView tokens, Index batch, Index context) {
   if (batch < 1) throw ConfigError("text_loader", "the batch is ", batch, ": it must be at least 1");
   if (context < 1) throw ConfigError("text_loader", "the context is ", context, ": it must be at least 1");
-  if (static_cast<Index>(tokens.size()) <= context) {
+  if (tokens.size() <= context) {
     throw ConfigError("text_loader", tokens.size(), " tokens are too few: a context of ", context,
                       " needs at least ", context + 1);
   }
-  return (static_cast<Index>(tokens.size()) - 1) / context;
+  return (tokens.size() - 1) / context;
 }
 
-inline void copy_window(const std::int32_t* source, Index row, const TextBatch& batch) {
+inline void copy_window(TokenView source, Index first, Index row, const TextBatch& batch) {
   const Index context = batch.tokens.shape()[1];
-  std::copy_n(source, context, batch.tokens.data() + row * context);
-  std::copy_n(source + 1, context, batch.targets.data() + row * context);
+  source.copy(first, context, batch.tokens.data() + row * context);
+  source.copy(first + 1, context, batch.targets.data() + row * context);
 }
 
 }  // namespace detail
@@ -52,19 +51,17 @@ struct TextLoaderOptions {
 class TextLoader {
  public:
   /// Throws ConfigError when a size is not positive or `tokens` has fewer than T + 1.
-  TextLoader(std::span<const std::int32_t> tokens, const TextLoaderOptions& options)
+  TextLoader(TokenView tokens, const TextLoaderOptions& options)
       : tokens_(tokens),
         context_(options.context),
         order_(windows(tokens, options), options.seed),
         batch_{IntTensor({options.batch, context_}), IntTensor({options.batch, context_})} {}
 
-  TextLoader(std::vector<std::int32_t>&&, const TextLoaderOptions&) = delete;
-
   /// The next batch, [B, T] each; valid until the next call, which reuses its memory.
   const TextBatch& next() {
     for (Index row = 0; row < batch_.tokens.shape()[0]; ++row) {
       const Index window = order_.next();
-      detail::copy_window(tokens_.data() + phase() + window * context_, row, batch_);
+      detail::copy_window(tokens_, phase() + window * context_, row, batch_);
     }
     return batch_;
   }
@@ -80,18 +77,18 @@ class TextLoader {
 
  private:
   // Room for the random offset costs one window, except where there is only one.
-  static Index windows(std::span<const std::int32_t> tokens, const TextLoaderOptions& options) {
+  static Index windows(TokenView tokens, const TextLoaderOptions& options) {
     const Index most = detail::count_windows(tokens, options.batch, options.context);
     return std::max<Index>(1, most - 1);
   }
 
   // Where the present epoch's first window begins.
   Index phase() const {
-    const Index slack = static_cast<Index>(tokens_.size()) - 1 - order_.items() * context_;
+    const Index slack = tokens_.size() - 1 - order_.items() * context_;
     return keyed_rng(order_.seed(), RandomPurpose::phase, order_.epoch()).below(slack + 1);
   }
 
-  std::span<const std::int32_t> tokens_;
+  TokenView tokens_;
   Index context_;
   ShuffledOrder order_;
   TextBatch batch_;
@@ -102,13 +99,11 @@ class TextLoader {
 class TextBatches {
  public:
   /// Throws ConfigError when a size is not positive or `tokens` has fewer than T + 1.
-  TextBatches(std::span<const std::int32_t> tokens, Index batch, Index context)
+  TextBatches(TokenView tokens, Index batch, Index context)
       : tokens_(tokens),
         windows_(detail::count_windows(tokens, batch, context)),
         full_{IntTensor({batch, context}), IntTensor({batch, context})},
         rest_{IntTensor({windows_ % batch, context}), IntTensor({windows_ % batch, context})} {}
-
-  TextBatches(std::vector<std::int32_t>&&, Index, Index) = delete;
 
   Index windows() const { return windows_; }
   /// Batches of one pass.
@@ -121,7 +116,7 @@ class TextBatches {
     const TextBatch& result = (i + 1) * batch() <= windows_ ? full_ : rest_;
     const Index context = full_.tokens.shape()[1];
     for (Index row = 0; row < result.tokens.shape()[0]; ++row) {
-      detail::copy_window(tokens_.data() + (i * batch() + row) * context, row, result);
+      detail::copy_window(tokens_, (i * batch() + row) * context, row, result);
     }
     return result;
   }
@@ -129,7 +124,7 @@ class TextBatches {
  private:
   Index batch() const { return full_.tokens.shape()[0]; }
 
-  std::span<const std::int32_t> tokens_;
+  TokenView tokens_;
   Index windows_;
   TextBatch full_;
   TextBatch rest_;
