@@ -127,6 +127,7 @@ int main(int argc, char** argv) try {
     throw ConfigError("--tokenizer", "has ", tokenizer.vocab_size(),
                       " tokens: these files hold 65536 different ones");
   fs::create_directories(o.out);
+  data::save_tokenizer(tokenizer, o.out);
   const auto format = o.format == "llmc" ? data::TokenFileFormat::llmc : data::TokenFileFormat::nanogpt;
   TokenStream stream(o.files, tokenizer);
   const auto split = static_cast<std::uint64_t>(static_cast<double>(stream.bytes()) * (1 - o.validation));
@@ -137,7 +138,6 @@ int main(int argc, char** argv) try {
         path, format, [&](const Append& append) { stream.encode(split, after, append); });
     std::cout << path.string() << ": " << train::with_commas(count) << " tokens\n";
   }
-  data::save_tokenizer(tokenizer, o.out);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::cout << train::with_commas(static_cast<Index>(stream.bytes())) << " bytes, "
             << static_cast<Index>(static_cast<double>(stream.bytes()) / 1e6 / seconds.count()) << " MB/s\n";
