@@ -1,7 +1,9 @@
 #pragma once
 
 #include <string>
+#include <variant>
 
+#include <exfusion/io/ffn_config.hpp>
 #include <exfusion/models/ffn_config.hpp>
 #include <exfusion/train/activation_plan.hpp>
 
@@ -59,6 +61,51 @@ inline FfnConfig ffn_config(const Options& o) {
                                          .lr_multiplier = o.fusion_lr};
   }
   return fused;
+}
+
+namespace detail {
+
+inline void adopt_rule(CLI::App& app, const StaticFusionOptions& rule) {
+  put(app, "--fusion", "static");
+  std::string weights;
+  for (const double weight : rule.weights)
+    weights.append(weights.empty() ? "" : ",").append(number_text(weight));
+  if (!weights.empty()) put(app, "--static-weights", weights);
+}
+
+inline void adopt_rule(CLI::App& app, const LearnedFusionOptions& rule) {
+  put(app, "--fusion", "learned");
+  put(app, "--free-weights", rule.form == LearnedForm::free ? "true" : "false");
+  put(app, "--fusion-granularity",
+      std::string(io::detail::name_of(io::detail::fusion_granularities, rule.granularity)));
+  put(app, "--fusion-lr", number_text(rule.lr_multiplier));
+}
+
+inline void adopt_rule(CLI::App& app, const MemoryBankFusionOptions& rule) {
+  put(app, "--fusion", "bank");
+  put(app, "--bank-value", std::string(io::detail::name_of(io::detail::bank_values, rule.value)));
+  if (rule.bank.memory == BankMemory::window) {
+    put(app, "--bank-window", number_text(rule.bank.window));
+  } else {
+    put(app, "--bank-decay", number_text(rule.bank.beta));
+  }
+  put(app, "--router-std", number_text(rule.router_std));
+  put(app, "--fusion-lr", number_text(rule.lr_multiplier));
+}
+
+}  // namespace detail
+
+/// Sets the options to the fused networks of a model that --init-from names. Throws ConfigError naming an
+/// option that asks for others.
+inline void adopt_ffn(CLI::App& app, const Options& o, const FusedFfnConfig& ffn) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group() != feed_forward_group || option->count() == 0) continue;
+    throw ConfigError("--init-from", o.init_from, " has experts of its own, which are kept: leave ",
+                      option->get_name(), " away");
+  }
+  put(app, "--ffn", "exfusion");
+  put(app, "--experts", number_text(ffn.experts));
+  std::visit([&app](const auto& rule) { detail::adopt_rule(app, rule); }, ffn.rule);
 }
 
 }  // namespace exfusion::examples

@@ -50,9 +50,9 @@ int main(int argc, char** argv) try {
   examples::require(o.tokens >= 0, "--tokens", o.tokens, "0 or more");
   examples::set_threads(o.threads);
 
-  std::vector<std::string> notes;
-  const examples::TextModel loaded = examples::load_text_model(o.model, notes);
-  for (const std::string& note : notes) std::cerr << "note: " << note << '\n';
+  const examples::ModelSource source = examples::open_model(o.model);
+  const examples::TextModel loaded = examples::load_text_model(source);
+  for (const std::string& note : source.notes) std::cerr << "note: " << note << '\n';
   const std::vector<std::int32_t> prompt = loaded.tokenizer.encode(o.prompt, "--prompt");
   Rng rng(o.seed);
   const train::Interrupt interrupt;

@@ -2,7 +2,10 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <exfusion/data/tokenizer_file.hpp>
@@ -12,7 +15,7 @@
 #include <exfusion/train/stored_model.hpp>
 
 // Where the programs take models from: a finished run or any folder in Hugging Face's layout, a run that has
-// not ended, one of its checkpoints.
+// not ended, one of its checkpoints, a fused model that `convert upcycle` wrote.
 
 namespace exfusion::examples {
 
@@ -32,13 +35,60 @@ inline std::unique_ptr<io::CheckpointReader> open_checkpoint(const std::filesyst
   return checkpoint;
 }
 
-/// A checkpoint to take a model from; null where the path is a folder in Hugging Face's layout, or nothing.
-inline std::unique_ptr<io::CheckpointReader> open_unfinished(const std::filesystem::path& path,
-                                                             std::vector<std::string>& notes) {
+/// A place where a model is stored.
+struct ModelSource {
+  std::filesystem::path path;
+  std::unique_ptr<io::CheckpointReader> checkpoint;  ///< Null: a folder in Hugging Face's layout.
+  std::vector<std::string> notes;                    ///< On checkpoints that were passed over.
+
+  /// config.json, or what a checkpoint says of its model.
+  io::JsonConfig config() const {
+    return checkpoint ? train::detail::saved_object(*checkpoint, "model")
+                      : io::JsonConfig(path / "config.json");
+  }
+  /// Whether it is a fused model without a run, whose experts are kept.
+  bool has_experts() const {
+    return checkpoint && train::is_model_alone(*checkpoint) &&
+           std::holds_alternative<FusedFfnConfig>(train::read_ffn(*checkpoint));
+  }
+  bool is_vit() const {
+    const io::JsonConfig json = config();
+    return json["model_type"] == "vit" || io::detail::is_timm(json);
+  }
+};
+
+/// Finds the model that a path means. Throws IoError and FormatError as `open_checkpoint` does.
+inline ModelSource open_model(const std::filesystem::path& path) {
+  ModelSource source{.path = path, .checkpoint = nullptr, .notes = {}};
   std::error_code error;
-  if (!std::filesystem::exists(path, error) || std::filesystem::exists(path / "config.json", error))
-    return nullptr;
-  return open_checkpoint(path, notes);
+  const bool is_folder =
+      !std::filesystem::exists(path, error) || std::filesystem::exists(path / "config.json", error);
+  if (!is_folder) source.checkpoint = open_checkpoint(path, source.notes);
+  return source;
+}
+
+/// The dense GPT of a source. Throws as the readers do.
+inline Gpt<float> load_gpt(const ModelSource& source) {
+  return source.checkpoint ? train::read_gpt<float>(*source.checkpoint) : io::load_gpt2<float>(source.path);
+}
+
+/// The dense ViT of a source. Throws as the readers do.
+inline Vit<float> load_vit(const ModelSource& source) {
+  return source.checkpoint ? train::read_vit<float>(*source.checkpoint) : io::load_vit<float>(source.path);
+}
+
+/// The tokenizer of a source; none where it has none.
+inline std::optional<data::Tokenizer> find_tokenizer(const ModelSource& source) {
+  if (source.checkpoint) {
+    const auto& config = source.checkpoint->info().config;
+    if (!config.contains("vocabulary")) return std::nullopt;
+    return data::tokenizer_from_state(config.at("vocabulary"), source.checkpoint->path());
+  }
+  for (const char* name : {"tokenizer.json", "vocab.json", "encoder.json"}) {
+    std::error_code error;
+    if (std::filesystem::exists(source.path / name, error)) return data::load_tokenizer(source.path);
+  }
+  return std::nullopt;
 }
 
 /// A GPT and what turns text into its tokens.
@@ -47,31 +97,18 @@ struct TextModel {
   data::Tokenizer tokenizer;
 };
 
-/// Loads a dense GPT with its vocabulary from what `path` means. Throws IoError, FormatError and ConfigError
-/// as the readers do, FormatError when the two do not fit.
-inline TextModel load_text_model(const std::filesystem::path& path, std::vector<std::string>& notes) {
-  TextModel loaded;
-  if (const auto checkpoint = open_unfinished(path, notes)) {
-    loaded.model = train::read_gpt<float>(*checkpoint);
-    const auto& config = checkpoint->info().config;
-    if (!config.contains("vocabulary"))
-      throw FormatError(checkpoint->path(), "does not say its \"vocabulary\"");
-    loaded.tokenizer = data::tokenizer_from_state(config.at("vocabulary"), checkpoint->path());
-  } else {
-    loaded.model = io::load_gpt2<float>(path);
-    loaded.tokenizer = data::load_tokenizer(path);
-  }
-  if (loaded.tokenizer.vocab_size() != loaded.model.config.vocab_size) {
-    throw FormatError(path.string(), "has a vocabulary of ", loaded.tokenizer.vocab_size(),
+/// Loads a dense GPT with its tokenizer. Throws as the readers do, FormatError when there is no tokenizer or
+/// the two do not fit.
+inline TextModel load_text_model(const ModelSource& source) {
+  TextModel loaded{.model = load_gpt(source), .tokenizer = {}};
+  auto tokenizer = find_tokenizer(source);
+  if (!tokenizer) throw FormatError(source.path.string(), "has no tokenizer.json or vocab.json");
+  loaded.tokenizer = std::move(*tokenizer);
+  if (loaded.tokenizer.vocab_size() > loaded.model.config.vocab_size) {
+    throw FormatError(source.path.string(), "has a vocabulary of ", loaded.tokenizer.vocab_size(),
                       ", its model one of ", loaded.model.config.vocab_size);
   }
   return loaded;
-}
-
-/// Loads a dense ViT from what `path` means. Throws as `load_text_model` does.
-inline Vit<float> load_image_model(const std::filesystem::path& path, std::vector<std::string>& notes) {
-  if (const auto checkpoint = open_unfinished(path, notes)) return train::read_vit<float>(*checkpoint);
-  return io::load_vit<float>(path);
 }
 
 }  // namespace exfusion::examples

@@ -97,8 +97,10 @@ inline std::string with_default(const std::string& description, const std::strin
   return description + " (default: " + value + ")";
 }
 
+inline constexpr const char* feed_forward_group = "Feed-forward networks";
+
 inline void add_feed_forward_options(CLI::App& app, Options& o) {
-  app.option_defaults()->group("Feed-forward networks");
+  app.option_defaults()->group(feed_forward_group);
   app.add_option("--ffn", o.ffn, "dense; exfusion: experts fused into one; moe: sparse mixtures of experts")
       ->check(CLI::IsMember({"dense", "exfusion", "moe"}));
   app.add_option("--experts", o.experts, "Experts of each network");
@@ -164,9 +166,10 @@ inline void add_run_options(CLI::App& app, Options& o, const std::string& items)
   app.option_defaults()->group("Beginning and end");
   app.add_option("--config", o.config,
                  "TOML file of options, such as a run's config.toml; the command line wins over it");
-  app.add_option(
-      "--init-from", o.init_from,
-      "Begin with the model of a run, a checkpoint or a Hugging Face folder, upcycled if --ffn asks for it");
+  app.add_option("--init-from", o.init_from,
+                 "Begin with the model of a run, a checkpoint or a Hugging Face folder, upcycled if --ffn "
+                 "asks for it; or "
+                 "with the experts of a file that `convert upcycle` wrote");
   app.add_option(
       "--resume", o.resume,
       "Go on with a run exactly where it stopped: auto (the one in --out, if there is one), a run's "

@@ -2,12 +2,15 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include <exfusion/train/checkpoint_folder.hpp>
 
+#include "feed_forward_choice.hpp"
 #include "model_source.hpp"
 #include "settings.hpp"
 
@@ -97,6 +100,16 @@ inline RunStart gather_options(CLI::App& app, Options& o, const std::string& pro
   }
   refuse_idle_flags(o, given);
   return start;
+}
+
+/// Finds the model that --init-from names, if the run begins anew. Where it has experts of its own, the
+/// options become those of its networks. Throws as `open_model` and `adopt_ffn` do.
+inline std::optional<ModelSource> find_initial(CLI::App& app, const Options& o, RunStart& start) {
+  if (start.checkpoint || o.init_from.empty()) return std::nullopt;
+  ModelSource source = open_model(o.init_from);
+  start.notes.insert(start.notes.end(), source.notes.begin(), source.notes.end());
+  if (source.has_experts()) adopt_ffn(app, o, std::get<FusedFfnConfig>(train::read_ffn(*source.checkpoint)));
+  return source;
 }
 
 /// Takes note of the options once they are settled.

@@ -67,12 +67,6 @@ void add_options(CLI::App& app, GptOptions& o) {
   add_run_options(app, o, "tokens");
 }
 
-/// The model that a run begins with where --init-from names one.
-std::optional<TextModel> initial_model(const GptOptions& o, RunStart& start) {
-  if (start.checkpoint || o.init_from.empty()) return std::nullopt;
-  return load_text_model(o.init_from, start.notes);
-}
-
 /// The tokenizer that --tokenizer asks for; without tokens: the characters of the text.
 data::Tokenizer chosen_tokenizer(const GptOptions& o, std::string_view text) {
   if (o.tokenizer == "char") return {};
@@ -264,10 +258,12 @@ int main(int argc, char** argv) try {
   add_options(app, o);
   if (const auto code = parse(app, argc, argv)) return *code;
   RunStart start = gather_options(app, o, "train_gpt");
+  const std::optional<ModelSource> source = find_initial(app, o, start);
   settle(app, o, "tokens", o.context);
   keep_settings(app, o, start);
 
-  std::optional<TextModel> loaded = initial_model(o, start);
+  std::optional<TextModel> loaded;
+  if (source) loaded = load_text_model(*source);
   const TextModel* initial = loaded ? &*loaded : nullptr;
   const data::TokenDataset text = load_text(o, start, initial);
   check_data(start, o, hash_of(text));
@@ -280,8 +276,10 @@ int main(int argc, char** argv) try {
   int code = 0;
   Gpt<float> dense = make_model(config, initial, rng);
   loaded.reset();
-  with_ffn<float>(std::move(dense), ffn_config(o), rng,
-                  [&](auto model) { code = train_model(std::move(model), text, o, start, rng); });
+  with_ffn<float>(std::move(dense), ffn_config(o), rng, [&](auto model) {
+    if (source && source->has_experts()) train::read_model<float>(*source->checkpoint, model);
+    code = train_model(std::move(model), text, o, start, rng);
+  });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

@@ -74,12 +74,6 @@ data::ImageSplit load_images(const VitOptions& o) {
   throw ConfigError("--data", "is '", o.data, "': it must be builtin, cifar10:DIR or mnist:DIR");
 }
 
-/// The model that a run begins with where --init-from names one.
-std::optional<Vit<float>> initial_model(const VitOptions& o, RunStart& start) {
-  if (start.checkpoint || o.init_from.empty()) return std::nullopt;
-  return load_image_model(o.init_from, start.notes);
-}
-
 /// The shape of the model that a run trains: as the options say, or as it was saved.
 VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<float>* initial,
                        const data::ImageDataset& images) {
@@ -245,6 +239,7 @@ int main(int argc, char** argv) try {
   add_options(app, o);
   if (const auto code = parse(app, argc, argv)) return *code;
   RunStart start = gather_options(app, o, "train_vit");
+  const std::optional<ModelSource> source = find_initial(app, o, start);
   settle(app, o, "images", 1);
   if (o.ffn == "exfusion" && o.fusion == "bank" && o.bank_value != "straight_through") {
     require(o.accumulate == 1, "--accumulate", o.accumulate,
@@ -254,7 +249,8 @@ int main(int argc, char** argv) try {
 
   const data::ImageSplit images = load_images(o);
   check_data(start, o, hash_of(images));
-  std::optional<Vit<float>> loaded = initial_model(o, start);
+  std::optional<Vit<float>> loaded;
+  if (source) loaded = load_vit(*source);
   const Vit<float>* initial = loaded ? &*loaded : nullptr;
   const VitConfig config = model_config(o, start, initial, images.train);
   if (o.dry_run) {
@@ -265,8 +261,10 @@ int main(int argc, char** argv) try {
   int code = 0;
   Vit<float> dense = make_model(config, initial, rng);
   loaded.reset();
-  with_ffn<float>(std::move(dense), ffn_config(o), rng,
-                  [&](auto model) { code = train_model(std::move(model), images, o, start, rng); });
+  with_ffn<float>(std::move(dense), ffn_config(o), rng, [&](auto model) {
+    if (source && source->has_experts()) train::read_model<float>(*source->checkpoint, model);
+    code = train_model(std::move(model), images, o, start, rng);
+  });
   return code;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

@@ -183,5 +183,45 @@ TEST(VitFolder, ATensorWithoutAPlaceIsRefused) {
             std::string::npos);
 }
 
+/// Writes a model under timm's names, with the config.json of an architecture.
+void save_timm(const Vit<float>& model, const std::filesystem::path& folder, nlohmann::ordered_json json) {
+  save_hugging_face(folder, detail::timm_layout(model), json);
+}
+
+TEST(TimmVit, LoadsUnderItsOwnNames) {
+  const TemporaryFolder folder;
+  VitConfig config = small;
+  config.layer_norm_eps = 1e-6;
+  const auto model = random_vit<float>(config);
+  const nlohmann::ordered_json json{{"architecture", "vit_test_patch3_6"},
+                                    {"num_classes", 3},
+                                    {"global_pool", "token"},
+                                    {"model_args", {{"num_heads", 2}}}};
+  save_timm(model, folder.path(), json);
+  const auto loaded = load_vit<float>(folder.path());
+  testing::expect_same_parameters<float>(model, loaded);
+  EXPECT_EQ(loaded.config.image_size, 6);
+  EXPECT_EQ(loaded.config.heads, 2);
+  EXPECT_EQ(loaded.config.layers, 2);
+  EXPECT_EQ(loaded.config.d_ff, 7);
+  EXPECT_EQ(loaded.config.layer_norm_eps, 1e-6);
+  EXPECT_EQ(loaded.config.activation, Activation::gelu_erf);
+}
+
+TEST(TimmVit, RefusesWhatIsNotSupported) {
+  const TemporaryFolder folder;
+  const auto model = random_vit<float>();
+  const auto error = [&](const nlohmann::ordered_json& json) {
+    save_timm(model, folder.path(), json);
+    return error_of<Error>([&] { load_vit<float>(folder.path()); });
+  };
+  EXPECT_NE(error({{"architecture", "vit_x"}, {"global_pool", "avg"}}).find("global_pool is \"avg\""),
+            std::string::npos);
+  EXPECT_NE(error({{"architecture", "vit_x"}}).find("num_heads is missing"), std::string::npos);
+  EXPECT_NE(error({{"architecture", "resnet50"}}).find("architecture is \"resnet50\""), std::string::npos);
+  EXPECT_NE(error({{"architecture", "vit_x"}, {"model_args", {{"num_heads", 3}}}}).find("heads"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace exfusion::io

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -54,7 +55,7 @@ class Fuse : public ::testing::Test {
   template <class Check>
   static void for_many_sizes(const Check& check) {
     Rng rng(1);
-    for (Index experts : {1, 3, 4, 7}) {
+    for (Index experts : {1, 3, 4, 7, 17, 35}) {
       for (Index groups : {1, 3}) {
         for (Index size : {1, 3, 7, 17, 1023, 1024, 1025, 2500}) {
           RandomSlab<T> slab(experts, groups, size, 5, rng);
@@ -144,6 +145,22 @@ TYPED_TEST(Fuse, EqualExpertsHaveEqualProductsWithTheirDifferenceFromW) {
     kernels::Fuse<TypeParam>::forward(slab.layout(), slab.rows.data(), slab.a.data(), slab.fused.data());
     const auto products = slab.reduce(false, slab.fused.data());
     for (double product : products) EXPECT_EQ(product, products[0]) << experts << " experts";
+  }
+}
+
+TYPED_TEST(Fuse, EqualExpertsGiveTheirBitsBack) {
+  using T = TypeParam;
+  Rng rng(8);
+  for (const Index experts : {1, 2, 4, 8, 16, 32, 64}) {
+    RandomSlab<T> slab(experts, 1, 1500, 2, rng);
+    for (Index i = 1; i < experts; ++i)
+      std::copy_n(slab.rows.begin(), slab.row_size, slab.rows.begin() + i * slab.row_size);
+    std::ranges::fill(slab.a, T{1} / static_cast<T>(experts));
+    kernels::Fuse<T>::forward(slab.layout(), slab.rows.data(), slab.a.data(), slab.fused.data());
+    for (const FusionSpan& span : slab.spans) {
+      for (Index j = span.begin; j < span.begin + span.size; ++j)
+        ASSERT_EQ(slab.fused[static_cast<std::size_t>(j)], slab.row(0, j)) << experts << " experts";
+    }
   }
 }
 

@@ -89,24 +89,26 @@ inline bool is_causal_mask(std::string_view name) {
 
 /// Throws FormatError when the sizes of `config` are not those of the file, so that a model is made only from
 /// sizes that a file of real tensors bears out.
-inline void check_gpt2_shapes(const SafetensorsReader& reader, const GptConfig& config,
+inline void check_gpt2_shapes(const SafetensorsFolder& files, const GptConfig& config,
                               const std::string& prefix) {
-  require_shape(reader, prefix + "wte.weight", {config.vocab_size, config.d_model});
-  require_shape(reader, prefix + "wpe.weight", {config.context, config.d_model});
+  require_shape(files, prefix + "wte.weight", {config.vocab_size, config.d_model});
+  require_shape(files, prefix + "wpe.weight", {config.context, config.d_model});
   for (Index i = 0; i < config.layers; ++i) {
     const std::string name = prefix + "h." + std::to_string(i);
-    require_shape(reader, name + ".attn.c_attn.weight", {config.d_model, 3 * config.d_model});
-    require_shape(reader, name + ".mlp.c_fc.weight", {config.d_model, config.hidden()});
+    require_shape(files, name + ".attn.c_attn.weight", {config.d_model, 3 * config.d_model});
+    require_shape(files, name + ".mlp.c_fc.weight", {config.d_model, config.hidden()});
   }
 }
 
 /// Throws FormatError when the file has an output layer of its own, different from the token embedding.
 template <Scalar T>
-void check_tied_head(const SafetensorsReader& reader, const Gpt<T>& model) {
-  if (!reader.contains("lm_head.weight")) return;
-  require_shape(reader, "lm_head.weight", model.wte.shape());
-  if (std::ranges::equal(reader.read<T>("lm_head.weight").values(), model.wte.values())) return;
-  throw FormatError(reader.path(), "lm_head.weight differs from wte.weight: only tied weights are supported");
+void check_tied_head(const SafetensorsFolder& files, const Gpt<T>& model) {
+  if (!files.contains("lm_head.weight")) return;
+  require_shape(files, "lm_head.weight", model.wte.shape());
+  if (std::ranges::equal(files.reader("lm_head.weight").read<T>("lm_head.weight").values(),
+                         model.wte.values()))
+    return;
+  throw FormatError(files.path(), "lm_head.weight differs from wte.weight: only tied weights are supported");
 }
 
 }  // namespace detail
@@ -131,17 +133,17 @@ void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder) {
 template <Scalar T>
 Gpt<T> load_gpt2(const std::filesystem::path& folder) {
   const GptConfig config = read_gpt2_config(JsonConfig(folder / "config.json"));
-  const SafetensorsReader reader(folder / "model.safetensors");
-  const std::string prefix = reader.contains("transformer.wte.weight") ? "transformer." : "";
-  detail::check_gpt2_shapes(reader, config, prefix);
+  const SafetensorsFolder files(folder);
+  const std::string prefix = files.contains("transformer.wte.weight") ? "transformer." : "";
+  detail::check_gpt2_shapes(files, config, prefix);
   Rng rng;
   Gpt<T> model(config, rng);
   const auto layout = detail::gpt2_layout(model, prefix);
-  refuse_unknown_tensors(reader, layout, [](std::string_view name) {
+  refuse_unknown_tensors(files, layout, [](std::string_view name) {
     return name == "lm_head.weight" || detail::is_causal_mask(name);
   });
-  load_tensors(reader, layout);
-  detail::check_tied_head(reader, model);
+  load_tensors(files, layout);
+  detail::check_tied_head(files, model);
   return model;
 }
 

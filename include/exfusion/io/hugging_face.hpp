@@ -10,14 +10,15 @@
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/io/folder.hpp>
 #include <exfusion/io/json_config.hpp>
-#include <exfusion/io/safetensors.hpp>
+#include <exfusion/io/safetensors_folder.hpp>
+#include <exfusion/io/safetensors_writer.hpp>
 #include <exfusion/nn/feed_forward.hpp>
 
 namespace exfusion::io {
 
-// What the layouts of Hugging Face models have in common: a folder with model.safetensors and config.json,
-// and a list of names that says which tensor of the file is which tensor of the model. Saving and loading
-// walk the same list.
+// What the layouts of Hugging Face models have in common: a folder with model.safetensors (or several files
+// and their index) and config.json, and a list of names that says which tensor of the files is which of the
+// model. Saving and loading walk the same list.
 
 /// A tensor of a model (or a part of one) and its name in the file.
 template <Scalar T>
@@ -79,9 +80,9 @@ void check_exportable(std::string_view where, const FeedForward<T>& ffn, Activat
 
 /// Throws FormatError unless the file has this tensor in this shape. Called for every size of a configuration
 /// before a model of that size is made.
-inline void require_shape(const SafetensorsReader& reader, const std::string& name, Shape shape) {
-  if (reader.shape(name) == shape) return;
-  throw FormatError(reader.path(), printable(name), " is ", reader.shape(name), ": ", shape,
+inline void require_shape(const SafetensorsFolder& files, const std::string& name, Shape shape) {
+  if (files.shape(name) == shape) return;
+  throw FormatError(files.path(), printable(name), " is ", files.shape(name), ": ", shape,
                     " would agree with config.json");
 }
 
@@ -104,29 +105,30 @@ void save_hugging_face(const std::filesystem::path& folder, const std::vector<La
                         config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-/// Fills every tensor of `layout` from the file. Throws FormatError when one is missing or has another shape.
+/// Fills every tensor of `layout` from the files. Throws FormatError when one is missing or has another
+/// shape.
 template <Scalar T>
-void load_tensors(const SafetensorsReader& reader, const std::vector<LayoutTensor<T>>& layout) {
+void load_tensors(const SafetensorsFolder& files, const std::vector<LayoutTensor<T>>& layout) {
   for (const auto& entry : layout) {
     if (!entry.transposed) {
-      reader.read_into(entry.name, entry.tensor);
+      files.reader(entry.name).read_into(entry.name, entry.tensor);
       continue;
     }
     const auto stored = Tensor<T>::empty(detail::stored_shape(entry));
-    reader.read_into(entry.name, stored);
+    files.reader(entry.name).read_into(entry.name, stored);
     detail::transpose(stored, entry.tensor);
   }
 }
 
-/// Throws FormatError naming a tensor of the file that is neither in `layout` nor `allowed`.
+/// Throws FormatError naming a tensor of the files that is neither in `layout` nor `allowed`.
 template <Scalar T, class Allowed>
-void refuse_unknown_tensors(const SafetensorsReader& reader, const std::vector<LayoutTensor<T>>& layout,
+void refuse_unknown_tensors(const SafetensorsFolder& files, const std::vector<LayoutTensor<T>>& layout,
                             const Allowed& allowed) {
   std::set<std::string_view> known;
   for (const auto& entry : layout) known.insert(entry.name);
-  for (const auto& tensor : reader.tensors()) {
-    if (known.contains(tensor.name) || allowed(tensor.name)) continue;
-    throw FormatError(reader.path(), "has the tensor ", detail::printable(tensor.name),
+  for (const std::string& name : files.names()) {
+    if (known.contains(name) || allowed(name)) continue;
+    throw FormatError(files.path(), "has the tensor ", detail::printable(name),
                       ", which has no place in this kind of model");
   }
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <exfusion/io/hugging_face.hpp>
+#include <exfusion/io/timm_vit.hpp>
 #include <exfusion/models/vit.hpp>
 
 namespace exfusion::io {
@@ -37,6 +38,20 @@ inline VitConfig read_vit_config(const JsonConfig& json, Index classes) {
                       classes);
   }
   return checked(config);
+}
+
+/// The names of the classes that a config.json has; empty when it has none. Throws FormatError when they are
+/// not numbered from 0 on, or are no texts.
+inline std::vector<std::string> read_vit_labels(const JsonConfig& json) {
+  const auto map = json["id2label"];
+  std::vector<std::string> labels;
+  for (std::size_t i = 0; i < map.size(); ++i) {
+    const auto label = map.find(std::to_string(i));
+    if (label == map.end() || !label->is_string())
+      throw FormatError(json.file(), "id2label has ", map.size(), " entries, and no text for ", i);
+    labels.push_back(label->get<std::string>());
+  }
+  return labels;
 }
 
 /// What config.json says of a ViT; `labels` of the classes may be empty, `dtype` of the weights is "float32"
@@ -112,16 +127,27 @@ std::vector<LayoutTensor<T>> vit_layout(const Vit<T>& model) {
 
 /// Throws FormatError when the sizes of `config` are not those of the file, so that a model is made only from
 /// sizes that a file of real tensors bears out.
-inline void check_vit_shapes(const SafetensorsReader& reader, const VitConfig& config) {
+inline void check_vit_shapes(const SafetensorsFolder& files, const VitConfig& config) {
   const Index d_model = config.d_model, patch = config.patch_size;
-  require_shape(reader, "vit.embeddings.patch_embeddings.projection.weight",
+  require_shape(files, "vit.embeddings.patch_embeddings.projection.weight",
                 {d_model, config.channels, patch, patch});
-  require_shape(reader, "vit.embeddings.position_embeddings", {1, config.tokens(), d_model});
+  require_shape(files, "vit.embeddings.position_embeddings", {1, config.tokens(), d_model});
   for (Index i = 0; i < config.layers; ++i) {
     const std::string name = "vit.encoder.layer." + std::to_string(i);
-    require_shape(reader, name + ".attention.output.dense.weight", {d_model, d_model});
-    require_shape(reader, name + ".intermediate.dense.weight", {config.hidden(), d_model});
+    require_shape(files, name + ".attention.output.dense.weight", {d_model, d_model});
+    require_shape(files, name + ".intermediate.dense.weight", {config.hidden(), d_model});
   }
+}
+
+/// A ViT of that shape, filled from all tensors of the files by the names of `layout`.
+template <Scalar T, class Layout>
+Vit<T> load_layout(const SafetensorsFolder& files, const VitConfig& config, const Layout& layout) {
+  Rng rng;
+  Vit<T> model(config, rng);
+  const auto list = layout(model);
+  refuse_unknown_tensors(files, list, [](std::string_view) { return false; });
+  load_tensors(files, list);
+  return model;
 }
 
 }  // namespace detail
@@ -152,23 +178,23 @@ void save_vit(const Vit<T>& model, const std::filesystem::path& folder,
                     vit_config(config, labels, std::same_as<T, float> ? "float32" : "float64"));
 }
 
-/// Reads a Hugging Face ViTForImageClassification from `folder`. `dropout` becomes hidden_dropout_prob;
-/// drop_path is not stored. Throws IoError, FormatError when a file is damaged or the two disagree,
-/// ConfigError when config.json asks for something that is not supported.
+/// Reads a Hugging Face ViTForImageClassification or one of timm's Vision Transformers from `folder`.
+/// `dropout` becomes hidden_dropout_prob; drop_path is not stored. Throws IoError, FormatError when a file is
+/// damaged or the two disagree, ConfigError when config.json asks for something that is not supported.
 template <Scalar T>
 Vit<T> load_vit(const std::filesystem::path& folder) {
   const JsonConfig json(folder / "config.json");
-  const SafetensorsReader reader(folder / "model.safetensors");
-  const Shape head = reader.shape("classifier.weight");
-  if (head.rank() != 2) throw FormatError(reader.path(), "classifier.weight is ", head, ", not a matrix");
+  const SafetensorsFolder files(folder);
+  if (detail::is_timm(json)) {
+    const VitConfig config = detail::read_timm_config(json, files);
+    detail::check_timm_shapes(files, config);
+    return detail::load_layout<T>(files, config,
+                                  [](const Vit<T>& model) { return detail::timm_layout(model); });
+  }
+  const Shape head = detail::shape_of_rank(files, "classifier.weight", 2);
   const VitConfig config = read_vit_config(json, head[0]);
-  detail::check_vit_shapes(reader, config);
-  Rng rng;
-  Vit<T> model(config, rng);
-  const auto layout = detail::vit_layout(model);
-  refuse_unknown_tensors(reader, layout, [](std::string_view) { return false; });
-  load_tensors(reader, layout);
-  return model;
+  detail::check_vit_shapes(files, config);
+  return detail::load_layout<T>(files, config, [](const Vit<T>& model) { return detail::vit_layout(model); });
 }
 
 }  // namespace exfusion::io

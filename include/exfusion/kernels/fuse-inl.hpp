@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 #include <exfusion/core/parallel.hpp>
@@ -47,11 +48,23 @@ void for_each_four(Index experts, const Body& body) {
 template <int n, bool add, Scalar T>
 void fuse_sum(const T* __restrict rows, Index stride, const T* __restrict a, Index size, T* __restrict y) {
   for (Index j = 0; j < size; ++j) {
-    T sum = add ? y[j] : T{0};
+    T sum = a[0] * rows[j];
 #pragma GCC unroll 4
-    for (int i = 0; i < n; ++i) sum += a[i] * rows[i * stride + j];
-    y[j] = sum;
+    for (int i = 1; i < n; ++i) sum += a[i] * rows[i * stride + j];
+    y[j] = add ? y[j] + sum : sum;
   }
+}
+
+/// y = sum of at most 16 rows, `stride` apart, times their a.
+template <Scalar T>
+void fuse_sum_of_fours(const T* rows, Index stride, const T* a, Index experts, Index size, T* y) {
+  for_each_four(experts, [&](Index i, auto n) {
+    if (i == 0) {
+      fuse_sum<n.value, false>(rows, stride, a, size, y);
+    } else {
+      fuse_sum<n.value, true>(rows + i * stride, stride, a + i, size, y);
+    }
+  });
 }
 
 /// sums[i] += sum over j of term(j, row i's element j), for n rows `stride` apart.
@@ -111,15 +124,16 @@ template <Scalar T>
 void Fuse<T>::forward_part(const FusionLayout& layout, const FusionSpan& part, const T* rows, const T* a,
                            T* fused) {
   const T* weight = a + part.group * layout.experts;
+  // Sums of sums: equal experts of equal weight give back their bits where E is a power of two up to 64.
+  constexpr Index most = 16;
   detail::for_each_block(part, [&](Index first, Index size) {
-    detail::for_each_four(layout.experts, [&](Index i, auto n) {
-      const T* row = rows + i * layout.row_size + first;
-      if (i == 0) {
-        detail::fuse_sum<n.value, false>(row, layout.row_size, weight, size, fused + first);
-      } else {
-        detail::fuse_sum<n.value, true>(row, layout.row_size, weight + i, size, fused + first);
-      }
-    });
+    std::array<T, detail::fuse_block> room;
+    for (Index i = 0; i < layout.experts; i += most) {
+      T* sum = i == 0 ? fused + first : room.data();
+      detail::fuse_sum_of_fours(rows + i * layout.row_size + first, layout.row_size, weight + i,
+                                std::min(most, layout.experts - i), size, sum);
+      for (Index j = 0; i > 0 && j < size; ++j) fused[first + j] += sum[j];
+    }
   });
 }
 

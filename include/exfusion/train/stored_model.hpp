@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <concepts>
+#include <filesystem>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <exfusion/io/checkpoint.hpp>
 #include <exfusion/io/ffn_config.hpp>
@@ -57,18 +59,51 @@ void read_average(const io::CheckpointReader& checkpoint, Model& dense) {
   average.copy_to(dense);
 }
 
+}  // namespace detail
+
+/// Writes a model with its experts as a checkpoint without a run: `about` is what the file says of it, and
+/// must hold "model" (io::gpt2_config or io::vit_config); `ffn` are the networks that the model has. Throws
+/// IoError.
+template <Scalar T, class Model>
+void write_model(const std::filesystem::path& path, const Model& model, const FfnConfig& ffn,
+                 nlohmann::json about) {
+  about["ffn"] = io::ffn_config(ffn);
+  const auto arrays = model_arrays(collect_parameters<T>(model));
+  std::vector<io::SafetensorsEntry> entries;
+  for (const auto& array : arrays) entries.push_back({array.name, array.dtype, array.shape, array.bytes});
+  io::write_checkpoint(path, std::move(entries), {std::move(about), nlohmann::json::object()});
+}
+
+/// Whether a checkpoint is a model that `write_model` wrote: no run can go on from it.
+inline bool is_model_alone(const io::CheckpointReader& checkpoint) { return checkpoint.info().state.empty(); }
+
+/// The networks of the model in a checkpoint. Throws FormatError and ConfigError as `io::read_ffn_config`
+/// does.
+inline FfnConfig read_ffn(const io::CheckpointReader& checkpoint) {
+  return io::read_ffn_config(detail::saved_object(checkpoint, "ffn"));
+}
+
+/// Fills a model of the same shape and networks, experts and all. Throws FormatError, and then changes
+/// nothing, when the checkpoint holds another one.
+template <Scalar T, class Model>
+void read_model(const io::CheckpointReader& checkpoint, const Model& model) {
+  const auto list = collect_parameters<T>(model);
+  checkpoint.read_into(model_arrays(list), "model.");
+  mark_changed(list);
+}
+
+namespace detail {
+
 template <Scalar T, class Model, class Config>
 Model read_exported(const io::CheckpointReader& checkpoint, const Config& config) {
-  const FfnConfig ffn = io::read_ffn_config(saved_object(checkpoint, "ffn"));
+  const FfnConfig ffn = read_ffn(checkpoint);
   check_size(checkpoint, config, ffn);
   if (std::holds_alternative<SparseMoEOptions>(ffn))
     throw ConfigError(checkpoint.path(), "holds sparse mixtures of experts, which amount to no dense model");
   Rng rng;
   Model result;
   with_ffn<T>(Model(config, rng), ffn, rng, [&](auto model) {
-    const auto list = collect_parameters<T>(model);
-    checkpoint.read_into(model_arrays(list), "model.");
-    mark_changed(list);
+    read_model<T>(checkpoint, model);
     if constexpr (std::same_as<decltype(exported(model)), Model>) result = exported(model);
   });
   read_average<T>(checkpoint, result);

@@ -1,0 +1,181 @@
+// Looks into models and turns them into one another.
+//
+//   convert inspect MODEL                     what it is made of
+//   convert upcycle MODEL FILE --experts 4    dense to fused experts, for train_gpt and train_vit --init-from
+//   convert collapse MODEL FOLDER             fused experts to a dense model in Hugging Face's layout
+//   convert to-hf MODEL FOLDER                any dense model to Hugging Face's layout
+//
+// MODEL is a folder in Hugging Face's layout (timm's, too), a run's folder, a checkpoint, or what upcycle
+// wrote.
+
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <string>
+
+#include <exfusion/train/units.hpp>
+
+#include "feed_forward_choice.hpp"
+#include "model_source.hpp"
+#include "program.hpp"
+
+namespace {
+
+using namespace exfusion;
+using namespace exfusion::examples;
+namespace fs = std::filesystem;
+
+struct ConvertOptions : Options {
+  std::string in;
+  std::string to;
+};
+
+void say(const ModelSource& source) {
+  for (const std::string& note : source.notes) std::cerr << "note: " << note << '\n';
+}
+
+/// Throws ConfigError when there is something at the place to write to.
+void refuse_existing(const fs::path& path, bool overwrite) {
+  std::error_code error;
+  const bool is_there = fs::exists(path / "config.json", error) || fs::is_regular_file(path, error);
+  if (is_there && !overwrite)
+    throw ConfigError(path.string(), "is there already: choose another name, or --overwrite");
+}
+
+std::string text_of(const std::vector<Index>& shape) { return nlohmann::json(shape).dump(); }
+
+Index print_tensors(const std::vector<io::TensorInfo>& tensors) {
+  Index numbers = 0;
+  for (const io::TensorInfo& tensor : tensors) {
+    Index size = 1;
+    for (const Index extent : tensor.shape) size *= extent;
+    numbers += size;
+    std::cout << "  " << tensor.name << "  " << io::info(tensor.dtype).name << ' ' << text_of(tensor.shape)
+              << '\n';
+  }
+  return numbers;
+}
+
+void inspect(const ConvertOptions& o) {
+  const ModelSource source = open_model(o.in);
+  say(source);
+  Index numbers = 0;
+  if (source.checkpoint) {
+    const auto& info = source.checkpoint->info();
+    std::cout << source.checkpoint->path() << ": "
+              << (train::is_model_alone(*source.checkpoint) ? "a model with its experts"
+                                                            : "a checkpoint of a run")
+              << ", all hashes match\n";
+    if (info.state.contains("step")) std::cout << "after step " << info.state["step"] << '\n';
+    std::cout << "feed-forward networks: " << io::ffn_config(train::read_ffn(*source.checkpoint)).dump()
+              << '\n';
+    numbers = print_tensors(source.checkpoint->tensors());
+  } else {
+    const io::SafetensorsFolder files(source.path);
+    std::cout << files.path() << ": a dense model\n";
+    for (const std::string& name : files.names()) numbers += print_tensors({files.reader(name).tensor(name)});
+  }
+  const auto tokenizer = source.is_vit() ? std::nullopt : find_tokenizer(source);
+  std::cout << "model: " << (source.is_vit() ? "ViT" : "GPT-2") << ", " << train::with_commas(numbers)
+            << " numbers\n";
+  if (tokenizer) {
+    std::cout << "tokenizer: " << train::with_commas(tokenizer->vocab_size()) << ' ' << tokenizer->unit()
+              << '\n';
+  }
+}
+
+/// What a fused model's file says of a dense model.
+nlohmann::json about(const ModelSource& source, const Gpt<float>& model) {
+  nlohmann::json json{{"model", io::gpt2_config(model.config, "float32")}};
+  if (const auto tokenizer = find_tokenizer(source)) json["vocabulary"] = data::tokenizer_state(*tokenizer);
+  return json;
+}
+nlohmann::json about(const ModelSource& source, const Vit<float>& model) {
+  return {{"model", io::vit_config(model.config, io::read_vit_labels(source.config()), "float32")}};
+}
+
+template <class Model>
+void upcycle_to_file(const ModelSource& source, Model dense, const ConvertOptions& o) {
+  Rng rng(o.seed);
+  const nlohmann::json json = about(source, dense);
+  with_ffn<float>(std::move(dense), ffn_config(o), rng, [&](const auto& model) {
+    train::write_model<float>(o.to, model, ffn_config(o), json);
+    std::cout << o.to << ": " << o.experts << " experts for each network, "
+              << train::with_commas(parameter_count<float>(model)) << " parameters\n";
+  });
+}
+
+void upcycle_model(const ConvertOptions& o) {
+  refuse_existing(o.to, o.overwrite);
+  const ModelSource source = open_model(o.in);
+  say(source);
+  if (source.is_vit()) return upcycle_to_file(source, load_vit(source), o);
+  upcycle_to_file(source, load_gpt(source), o);
+}
+
+/// Writes the dense model of a source in Hugging Face's layout, with its tokenizer or labels.
+void write_hugging_face(const ModelSource& source, const fs::path& folder) {
+  if (source.is_vit()) {
+    io::save_vit(load_vit(source), folder, io::read_vit_labels(source.config()));
+  } else {
+    const Gpt<float> model = load_gpt(source);
+    const auto tokenizer = find_tokenizer(source);
+    io::save_gpt2(model, folder);
+    if (tokenizer) data::save_tokenizer(*tokenizer, folder);
+  }
+  std::cout << folder.string() << ": config.json, model.safetensors\n";
+}
+
+void collapse_model(const ConvertOptions& o) {
+  refuse_existing(o.to, o.overwrite);
+  const ModelSource source = open_model(o.in);
+  say(source);
+  if (!source.checkpoint || std::holds_alternative<DenseFfnConfig>(train::read_ffn(*source.checkpoint)))
+    throw ConfigError(o.in, "has no experts: it is dense already (to-hf changes its layout alone)");
+  write_hugging_face(source, o.to);
+}
+
+void to_hugging_face(const ConvertOptions& o) {
+  refuse_existing(o.to, o.overwrite);
+  const ModelSource source = open_model(o.in);
+  say(source);
+  write_hugging_face(source, o.to);
+}
+
+CLI::App* add_command(CLI::App& app, ConvertOptions& o, const char* name, const char* description,
+                      const char* target) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->option_defaults()->always_capture_default()->multi_option_policy(last_wins);
+  command
+      ->add_option("model", o.in, "Folder in Hugging Face's or timm's layout, run, checkpoint or fused model")
+      ->required();
+  if (target == nullptr) return command;
+  command->add_option("target", o.to, target)->required();
+  command->add_flag("--overwrite", o.overwrite, "Replace what is there");
+  return command;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  ConvertOptions o;
+  CLI::App app("Looks into models and turns them into one another.");
+  app.require_subcommand(1);
+  const CLI::App* inspecting = add_command(app, o, "inspect", "Print what a model is made of", nullptr);
+  CLI::App* upcycling = add_command(app, o, "upcycle", "Dense model to fused experts", "File to write");
+  add_feed_forward_options(*upcycling, o);
+  upcycling->remove_option(upcycling->get_option("--ffn"));
+  upcycling->add_option("--seed", o.seed, "Of the experts and routers");
+  const CLI::App* collapsing = add_command(
+      app, o, "collapse", "Fused experts to a dense model in Hugging Face's layout", "Folder to write");
+  const CLI::App* writing =
+      add_command(app, o, "to-hf", "Any model to Hugging Face's layout", "Folder to write");
+  if (const auto code = parse(app, argc, argv)) return *code;
+  if (inspecting->parsed()) inspect(o);
+  if (upcycling->parsed()) upcycle_model(o);
+  if (collapsing->parsed()) collapse_model(o);
+  if (writing->parsed()) to_hugging_face(o);
+  return 0;
+} catch (const std::exception& error) {
+  return exfusion::examples::report(error);
+}
