@@ -120,7 +120,7 @@ void write_hugging_face(const ModelSource& source, const fs::path& folder) {
   } else {
     const Gpt<float> model = load_gpt(source);
     const auto tokenizer = find_tokenizer(source);
-    io::save_gpt2(model, folder);
+    io::save_gpt2(model, folder, tokenizer ? tokenizer->end_of_text() : std::nullopt);
     if (tokenizer) data::save_tokenizer(*tokenizer, folder);
   }
   std::cout << folder.string() << ": config.json, model.safetensors\n";

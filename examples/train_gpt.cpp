@@ -200,7 +200,7 @@ void finish(const Model& model, Run& run, const data::TokenDataset& text, const 
 
   if constexpr (std::same_as<decltype(result), Gpt<float>>) {
     if (o.out.empty()) return;
-    io::save_gpt2(result, o.out);
+    io::save_gpt2(result, o.out, text.tokenizer.end_of_text());
     data::save_tokenizer(text.tokenizer, o.out);
     std::cout << "saved in " << o.out << " (config.json, model.safetensors, "
               << (text.tokenizer.end_of_text() ? "tokenizer.json" : "vocab.json")

@@ -8,17 +8,15 @@
 #include <iostream>
 #include <optional>
 
-#include <exfusion/data/cifar.hpp>
 #include <exfusion/data/image_loader.hpp>
 #include <exfusion/data/mixing.hpp>
-#include <exfusion/data/mnist.hpp>
-#include <exfusion/data/shapes.hpp>
 #include <exfusion/io/vit.hpp>
 #include <exfusion/train/confusion.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
 #include <exfusion/train/gallery.hpp>
 
+#include "image_source.hpp"
 #include "training.hpp"
 
 namespace {
@@ -66,14 +64,6 @@ void add_options(CLI::App& app, VitOptions& o) {
   add_run_options(app, o, "images");
 }
 
-data::ImageSplit load_images(const VitOptions& o) {
-  constexpr std::string_view cifar10 = "cifar10:", mnist = "mnist:";
-  if (o.data == "builtin") return data::make_shapes_split(10'000, 2'000, 1);
-  if (o.data.starts_with(cifar10)) return data::load_cifar10(o.data.substr(cifar10.size()));
-  if (o.data.starts_with(mnist)) return data::load_mnist(o.data.substr(mnist.size()));
-  throw ConfigError("--data", "is '", o.data, "': it must be builtin, cifar10:DIR or mnist:DIR");
-}
-
 /// The shape of the model that a run trains: as the options say, or as it was saved.
 VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<float>* initial,
                        const data::ImageDataset& images) {
@@ -89,15 +79,7 @@ VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<flo
     const io::JsonConfig saved(start.checkpoint->path(), start.saved("model").dump());
     config = io::read_vit_config(saved, images.classes());
   }
-  if (config.image_size != images.height || config.channels != images.channels) {
-    throw ConfigError("--init-from", o.init_from, " is a model for ", config.channels, " x ",
-                      config.image_size, " x ", config.image_size, " images: these are ", images.channels,
-                      " x ", images.height, " x ", images.width);
-  }
-  if (config.classes != images.classes()) {
-    throw ConfigError("--init-from", o.init_from, " is a model for ", config.classes,
-                      " classes: these images have ", images.classes());
-  }
+  check_images(images, config, "--init-from", o.init_from);
   config.dropout = o.dropout;
   config.drop_path = o.drop_path;
   return config;
@@ -187,7 +169,10 @@ void finish(const Model& model, Run& run, const data::ImageSplit& images,
   if constexpr (std::same_as<decltype(result), Vit<float>>) {
     if (o.out.empty()) return;
     io::save_vit(result, o.out, images.train.class_names);
-    std::cout << "\nsaved in " << o.out << " (config.json, model.safetensors, report.html)\n";
+    data::save_image_processor(normalisation, images.train.height, images.train.width,
+                               std::filesystem::path(o.out) / "preprocessor_config.json");
+    std::cout << "\nsaved in " << o.out
+              << " (config.json, model.safetensors, preprocessor_config.json, report.html)\n";
   }
 }
 
@@ -247,7 +232,7 @@ int main(int argc, char** argv) try {
   }
   keep_settings(app, o, start);
 
-  const data::ImageSplit images = load_images(o);
+  const data::ImageSplit images = load_images(o.data);
   check_data(start, o, hash_of(images));
   std::optional<Vit<float>> loaded;
   if (source) loaded = load_vit(*source);

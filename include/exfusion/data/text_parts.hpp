@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -13,10 +14,12 @@ namespace exfusion::data {
 
 /// Calls `use(part)` for the parts of a file, in order, each of about `block` bytes: they are cut where
 /// GPT-2's tokenizer cuts anyway, so that the tokens of the parts are those of the whole, and never within a
-/// character. A file may be larger than memory, but for a stretch without white space. Throws IoError.
+/// character. A file may be larger than memory, but for a stretch without white space. Throws IoError, also
+/// when it is not a regular file.
 template <class Use>
 void for_each_text_part(const std::filesystem::path& path, const Use& use, std::size_t block = 16U << 20) {
   exfusion::detail::FileDescriptor file(path, O_RDONLY);
+  block = static_cast<std::size_t>(std::min<std::uint64_t>(block, file.size() + 1));
   std::string text;
   for (bool is_end = false; !is_end;) {
     const std::size_t kept = text.size();

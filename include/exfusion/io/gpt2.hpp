@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,8 +39,11 @@ inline GptConfig read_gpt2_config(const JsonConfig& json) {
   return checked(config);
 }
 
-/// What config.json says of a GPT; `dtype` of the weights: "float32" or "float64".
-inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_view dtype) {
+/// What config.json says of a GPT; `dtype` of the weights: "float32" or "float64", `end_of_text` the token
+/// that begins and ends texts.
+inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_view dtype,
+                                          std::optional<std::int32_t> end_of_text = std::nullopt) {
+  const auto end = end_of_text ? nlohmann::ordered_json(*end_of_text) : nlohmann::ordered_json();
   return {{"architectures", {"GPT2LMHeadModel"}},
           {"model_type", "gpt2"},
           {"vocab_size", config.vocab_size},
@@ -56,8 +61,8 @@ inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_v
           {"scale_attn_by_inverse_layer_idx", false},
           {"reorder_and_upcast_attn", false},
           {"tie_word_embeddings", true},
-          {"bos_token_id", nullptr},
-          {"eos_token_id", nullptr},
+          {"bos_token_id", end},
+          {"eos_token_id", end},
           {"torch_dtype", dtype}};
 }
 
@@ -117,14 +122,15 @@ void check_tied_head(const SafetensorsFolder& files, const Gpt<T>& model) {
 /// config.json, each whole or not at all. A model of floats is stored as F32, one of doubles as F64. Throws
 /// ConfigError when the layout cannot hold the model (a gated feed-forward network), IoError.
 template <Scalar T>
-void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder) {
+void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder,
+               std::optional<std::int32_t> end_of_text = std::nullopt) {
   const GptConfig& config = model.config;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     detail::check_exportable("save_gpt2", model.blocks[i].ffn, config.activation, config.hidden(),
                              static_cast<Index>(i));
   }
   save_hugging_face(folder, detail::gpt2_layout(model, "transformer."),
-                    gpt2_config(config, std::same_as<T, float> ? "float32" : "float64"));
+                    gpt2_config(config, std::same_as<T, float> ? "float32" : "float64", end_of_text));
 }
 
 /// Reads a Hugging Face GPT-2 from `folder`; its names may be bare or begin with "transformer.". `dropout`

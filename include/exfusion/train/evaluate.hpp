@@ -39,25 +39,32 @@ struct ImageScore {
   double accuracy = 0;  ///< Share of the images whose largest logit is the label's.
 };
 
+/// Of logits [B, K] and labels [B].
+template <Scalar T>
+ImageScore score_logits(const Tensor<T>& logits, const IntTensor& labels) {
+  ImageScore score{.loss = static_cast<double>(ops::cross_entropy(Context<T>{}, logits, labels).item())};
+  const Index count = labels.size(), classes = logits.shape()[1];
+  for (Index i = 0; i < count; ++i) {
+    const T* row = logits.data() + i * classes;
+    if (std::max_element(row, row + classes) - row == labels.data()[i]) score.accuracy += 1;
+  }
+  score.accuracy /= static_cast<double>(count);
+  return score;
+}
+
 /// Loss and accuracy over at most `most` batches (0: all).
 template <class Model, Scalar T>
 ImageScore evaluate_images(const Model& model, const data::ImageBatches<T>& batches, Index most = 0) {
-  ImageScore score;
-  Index images = 0;
+  ImageScore sum;
+  double images = 0;
   detail::for_each_of(batches, most, [&](const data::ImageBatch<T>& batch) {
-    const Tensor<T> logits = model({}, batch.images);
-    const Index count = batch.labels.size(), classes = logits.shape()[1];
-    score.loss += static_cast<double>(ops::cross_entropy(Context<T>{}, logits, batch.labels).item()) *
-                  static_cast<double>(count);
-    for (Index i = 0; i < count; ++i) {
-      const T* row = logits.data() + i * classes;
-      if (std::max_element(row, row + classes) - row == batch.labels.data()[i]) score.accuracy += 1;
-    }
+    const ImageScore score = score_logits(model({}, batch.images), batch.labels);
+    const auto count = static_cast<double>(batch.labels.size());
+    sum.loss += score.loss * count;
+    sum.accuracy += score.accuracy * count;
     images += count;
   });
-  score.loss /= static_cast<double>(images);
-  score.accuracy /= static_cast<double>(images);
-  return score;
+  return {sum.loss / images, sum.accuracy / images};
 }
 
 }  // namespace exfusion::train

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <exfusion/data/cifar.hpp>
+#include <exfusion/data/image_processor_file.hpp>
+#include <exfusion/data/mnist.hpp>
+#include <exfusion/data/shapes.hpp>
+
+#include "model_source.hpp"
+
+// Where the programs take images from.
+
+namespace exfusion::examples {
+
+/// The images that --data names. Throws ConfigError for another name, and as the readers do.
+inline data::ImageSplit load_images(const std::string& name) {
+  constexpr std::string_view cifar10 = "cifar10:", mnist = "mnist:";
+  if (name == "builtin") return data::make_shapes_split(10'000, 2'000, 1);
+  if (name.starts_with(cifar10)) return data::load_cifar10(name.substr(cifar10.size()));
+  if (name.starts_with(mnist)) return data::load_mnist(name.substr(mnist.size()));
+  throw ConfigError("--data", "is '", name, "': it must be builtin, cifar10:DIR or mnist:DIR");
+}
+
+/// Throws ConfigError unless a model takes such images and knows as many classes.
+inline void check_images(const data::ImageDataset& images, const VitConfig& config, const std::string& flag,
+                         const std::string& model) {
+  if (config.image_size != images.height || config.channels != images.channels) {
+    throw ConfigError(flag, model, " is a model for ", config.channels, " x ", config.image_size, " x ",
+                      config.image_size, " images: these are ", images.channels, " x ", images.height, " x ",
+                      images.width);
+  }
+  if (config.classes != images.classes()) {
+    throw ConfigError(flag, model, " is a model for ", config.classes, " classes: these images have ",
+                      images.classes());
+  }
+}
+
+/// How the images of a model become numbers: as its preprocessor_config.json says, else as their training
+/// part does, which is what train_vit does.
+inline data::Normalisation find_normalisation(const ModelSource& source, const data::ImageDataset& train) {
+  const auto file = source.path / "preprocessor_config.json";
+  std::error_code error;
+  if (!source.checkpoint && std::filesystem::exists(file, error))
+    return data::load_normalisation(file, train.channels);
+  return data::Normalisation::of(train);
+}
+
+}  // namespace exfusion::examples
