@@ -123,7 +123,7 @@ TEST(Bpe, MergesAsTheNaiveWay) {
 TEST(Bpe, DecodingIsTheInverseForAnyBytes) {
   Rng rng(4);
   BpeEncoder encoder(fixture_tokenizer());
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < 1000; ++round) {  // the encoder begins to remember on the way
     const std::string bytes = random_bytes(rng, static_cast<std::size_t>(rng.below(200)));
     Ids ids;
     encoder.encode(bytes, ids);

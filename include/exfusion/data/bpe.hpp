@@ -144,8 +144,7 @@ class BpeTokenizer {
 /// tokenizer's tables are shared.
 class BpeEncoder {
  public:
-  explicit BpeEncoder(BpeTokenizer tokenizer)
-      : tokenizer_(std::move(tokenizer)), known_(std::make_unique<Known[]>(known_words)) {
+  explicit BpeEncoder(BpeTokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {
     if (tokenizer_.vocab_size() == 0) throw ConfigError("bpe", "the tokenizer has no tokens");
   }
 
@@ -153,6 +152,9 @@ class BpeEncoder {
 
   /// Appends the tokens of a text.
   void encode(std::string_view text, std::vector<std::int32_t>& tokens) {
+    constexpr std::size_t few_bytes = 1U << 14;  // for which memory is not worth its while
+    encoded_bytes_ += text.size();
+    if (!known_ && encoded_bytes_ > few_bytes) known_ = std::make_unique<Known[]>(known_words);
     for_each_gpt2_word(text, [&](std::string_view word) { encode_word(word, tokens); });
   }
 
@@ -188,7 +190,7 @@ class BpeEncoder {
   }
 
   void encode_word(std::string_view word, std::vector<std::int32_t>& tokens) {
-    if (word.size() > Known::most_bytes) {
+    if (!known_ || word.size() > Known::most_bytes) {
       merge(word, tokens);
       return;
     }
@@ -257,7 +259,8 @@ class BpeEncoder {
   using RankedPair = std::pair<std::int32_t, std::int32_t>;  // rank, place of the left part
 
   BpeTokenizer tokenizer_;
-  std::unique_ptr<Known[]> known_;
+  std::size_t encoded_bytes_ = 0;
+  std::unique_ptr<Known[]> known_;  // null at first
   std::vector<Part> parts_;
   std::priority_queue<RankedPair, std::vector<RankedPair>, std::greater<>> pairs_;
 };
