@@ -1,6 +1,6 @@
 // Looks into models and turns them into one another.
 //
-//   convert inspect MODEL                     what it is made of
+//   convert inspect MODEL                     what it, or a safetensors file, is made of
 //   convert upcycle MODEL FILE --experts 4    dense to fused experts, for train_gpt and train_vit --init-from
 //   convert collapse MODEL FOLDER             fused experts to a dense model in Hugging Face's layout
 //   convert to-hf MODEL FOLDER                any dense model to Hugging Face's layout
@@ -56,7 +56,20 @@ Index print_tensors(const std::vector<io::TensorInfo>& tensors) {
   return numbers;
 }
 
+/// A safetensors file that is no checkpoint: its tensors alone. False when it is one, or no such file.
+bool inspect_plain(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return false;
+  const io::SafetensorsReader file(path);
+  if (io::is_checkpoint(file)) return false;
+  std::cout << path.string() << ": tensors\n";
+  const Index numbers = print_tensors(file.tensors());
+  std::cout << train::with_commas(numbers) << " numbers\n";
+  return true;
+}
+
 void inspect(const ConvertOptions& o) {
+  if (inspect_plain(o.in)) return;
   const ModelSource source = open_model(o.in);
   say(source);
   Index numbers = 0;

@@ -105,6 +105,13 @@ TEST(Convert, InspectSaysWhatThereIs) {
     EXPECT_TRUE(has(run.out, part)) << run.out;
 }
 
+TEST(Convert, InspectReadsAnySafetensorsFile) {
+  const Desk desk;
+  const ProgramResult result = desk.convert({"inspect", "dense/model.safetensors"});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_TRUE(has(result.out, "transformer.wpe.weight  F32 [16,16]")) << result.out;
+}
+
 TEST(Convert, RefusesWhatItCannotDo) {
   const Desk desk;
   desk.folder.file("there", "precious");

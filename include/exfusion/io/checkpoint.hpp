@@ -121,13 +121,19 @@ inline void write_checkpoint(const std::filesystem::path& path, std::vector<Safe
   write_safetensors_file(path, header, entries);
 }
 
+/// Whether a safetensors file says that it is a checkpoint, of whatever version.
+inline bool is_checkpoint(const SafetensorsReader& file) {
+  const auto format = file.metadata().find("format");
+  return format != file.metadata().end() && format->second == detail::checkpoint_format;
+}
+
 /// An open checkpoint.
 class CheckpointReader {
  public:
   /// Throws IoError when the file cannot be read, FormatError when it is no checkpoint, of another version or
   /// its header is damaged. The arrays are checked by `verify`.
   explicit CheckpointReader(const std::filesystem::path& path) : reader_(path) {
-    if (metadata("format") != detail::checkpoint_format) {
+    if (!is_checkpoint(reader_)) {
       throw FormatError(reader_.path(), "is a safetensors file, but no checkpoint of a training run");
     }
     if (const std::string version = metadata("format_version");
