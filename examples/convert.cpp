@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 struct ConvertOptions : Options {
   std::string in;
   std::string to;
+  std::string dtype = "f32";
 };
 
 void say(const ModelSource& source) {
@@ -59,7 +60,7 @@ Index print_tensors(const std::vector<io::TensorInfo>& tensors) {
 /// A safetensors file that is no checkpoint: its tensors alone. False when it is one, or no such file.
 bool inspect_plain(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_regular_file(path, error)) return false;
+  if (!fs::is_regular_file(path, error) || path.extension() == ".gguf") return false;
   const io::SafetensorsReader file(path);
   if (io::is_checkpoint(file)) return false;
   std::cout << path.string() << ": tensors\n";
@@ -83,6 +84,12 @@ void inspect(const ConvertOptions& o) {
     std::cout << "feed-forward networks: " << io::ffn_config(train::read_ffn(*source.checkpoint)).dump()
               << '\n';
     numbers = print_tensors(source.checkpoint->tensors());
+  } else if (source.gguf) {
+    std::cout << source.gguf->path() << ": a dense model\n";
+    for (const std::string& name : source.gguf->names()) {
+      std::cout << "  " << name << "  " << source.gguf->shape(name) << '\n';
+      numbers += source.gguf->shape(name).size();
+    }
   } else {
     const io::SafetensorsFolder files(source.path);
     std::cout << files.path() << ": a dense model\n";
@@ -155,12 +162,32 @@ void to_hugging_face(const ConvertOptions& o) {
   write_hugging_face(source, o.to);
 }
 
+void to_gguf(const ConvertOptions& o) {
+  refuse_existing(o.to, o.overwrite);
+  const ModelSource source = open_model(o.in);
+  say(source);
+  if (source.is_vit()) throw ConfigError(o.in, "is a ViT: GGUF files of GPTs alone are written");
+  const Gpt<float> model = load_gpt(source);
+  const auto tokenizer = find_tokenizer(source);
+  const auto* bpe = tokenizer ? std::get_if<data::BpeTokenizer>(&tokenizer->kind()) : nullptr;
+  if (bpe == nullptr)
+    throw ConfigError(o.in,
+                      "has no byte-level BPE, the only tokenizer of GPT-2 that llama.cpp knows: train with "
+                      "--tokenizer bpe:N");
+  const io::Dtype dtype = o.dtype == "f16"    ? io::Dtype::F16
+                          : o.dtype == "bf16" ? io::Dtype::BF16
+                                              : io::Dtype::F32;
+  io::save_gguf(model, o.to, data::to_gguf(*bpe, model.config.vocab_size), dtype);
+  std::cout << o.to << ": " << train::with_commas(static_cast<Index>(fs::file_size(o.to))) << " bytes\n";
+}
+
 CLI::App* add_command(CLI::App& app, ConvertOptions& o, const char* name, const char* description,
                       const char* target) {
   CLI::App* command = app.add_subcommand(name, description);
   command->option_defaults()->always_capture_default()->multi_option_policy(last_wins);
   command
-      ->add_option("model", o.in, "Folder in Hugging Face's or timm's layout, run, checkpoint or fused model")
+      ->add_option("model", o.in,
+                   "Folder in Hugging Face's or timm's layout, run, checkpoint, fused model or GGUF file")
       ->required();
   if (target == nullptr) return command;
   command->add_option("target", o.to, target)->required();
@@ -183,11 +210,14 @@ int main(int argc, char** argv) try {
       app, o, "collapse", "Fused experts to a dense model in Hugging Face's layout", "Folder to write");
   const CLI::App* writing =
       add_command(app, o, "to-hf", "Any model to Hugging Face's layout", "Folder to write");
+  CLI::App* packing = add_command(app, o, "to-gguf", "A GPT to GGUF, for llama.cpp", "File to write");
+  packing->add_option("--dtype", o.dtype, "Of the matrices")->check(CLI::IsMember({"f32", "f16", "bf16"}));
   if (const auto code = parse(app, argc, argv)) return *code;
   if (inspecting->parsed()) inspect(o);
   if (upcycling->parsed()) upcycle_model(o);
   if (collapsing->parsed()) collapse_model(o);
   if (writing->parsed()) to_hugging_face(o);
+  if (packing->parsed()) to_gguf(o);
   return 0;
 } catch (const std::exception& error) {
   return exfusion::examples::report(error);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include <exfusion/data/gguf_tokenizer.hpp>
 #include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
 #include <exfusion/io/vit.hpp>
@@ -15,7 +16,7 @@
 #include <exfusion/train/stored_model.hpp>
 
 // Where the programs take models from: a finished run or any folder in Hugging Face's layout, a run that has
-// not ended, one of its checkpoints, a fused model that `convert upcycle` wrote.
+// not ended, one of its checkpoints, a fused model that `convert upcycle` wrote, a GGUF file.
 
 namespace exfusion::examples {
 
@@ -38,7 +39,8 @@ inline std::unique_ptr<io::CheckpointReader> open_checkpoint(const std::filesyst
 /// A place where a model is stored.
 struct ModelSource {
   std::filesystem::path path;
-  std::unique_ptr<io::CheckpointReader> checkpoint;  ///< Null: a folder in Hugging Face's layout.
+  std::unique_ptr<io::CheckpointReader> checkpoint;  ///< Null: a folder in Hugging Face's layout, or
+  std::unique_ptr<io::GgufReader> gguf;              ///< a GGUF file.
   std::vector<std::string> notes;                    ///< On checkpoints that were passed over.
 
   /// config.json, or what a checkpoint says of its model.
@@ -52,6 +54,7 @@ struct ModelSource {
            std::holds_alternative<FusedFfnConfig>(train::read_ffn(*checkpoint));
   }
   bool is_vit() const {
+    if (gguf) return false;
     const io::JsonConfig json = config();
     return json["model_type"] == "vit" || io::detail::is_timm(json);
   }
@@ -59,8 +62,12 @@ struct ModelSource {
 
 /// Finds the model that a path means. Throws IoError and FormatError as `open_checkpoint` does.
 inline ModelSource open_model(const std::filesystem::path& path) {
-  ModelSource source{.path = path, .checkpoint = nullptr, .notes = {}};
+  ModelSource source{.path = path, .checkpoint = nullptr, .gguf = nullptr, .notes = {}};
   std::error_code error;
+  if (path.extension() == ".gguf") {
+    source.gguf = std::make_unique<io::GgufReader>(path);
+    return source;
+  }
   const bool is_folder =
       !std::filesystem::exists(path, error) || std::filesystem::exists(path / "config.json", error);
   if (!is_folder) source.checkpoint = open_checkpoint(path, source.notes);
@@ -69,6 +76,7 @@ inline ModelSource open_model(const std::filesystem::path& path) {
 
 /// The dense GPT of a source. Throws as the readers do.
 inline Gpt<float> load_gpt(const ModelSource& source) {
+  if (source.gguf) return io::load_gguf<float>(*source.gguf);
   return source.checkpoint ? train::read_gpt<float>(*source.checkpoint) : io::load_gpt2<float>(source.path);
 }
 
@@ -79,6 +87,7 @@ inline Vit<float> load_vit(const ModelSource& source) {
 
 /// The tokenizer of a source; none where it has none.
 inline std::optional<data::Tokenizer> find_tokenizer(const ModelSource& source) {
+  if (source.gguf) return data::from_gguf(io::load_gguf_tokenizer(*source.gguf), source.gguf->path());
   if (source.checkpoint) {
     const auto& config = source.checkpoint->info().config;
     if (!config.contains("vocabulary")) return std::nullopt;

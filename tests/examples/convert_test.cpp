@@ -94,6 +94,21 @@ TEST(Convert, TurnsACheckpointIntoTheFolderThatItsRunExports) {
     EXPECT_TRUE(desk.file(std::string("hf/") + name) == desk.file(std::string("run/") + name)) << name;
 }
 
+TEST(Convert, GgufGivesTheModelAndItsTokenizerBack) {
+  const Desk desk;
+  ASSERT_EQ(desk.convert({"to-gguf", "dense", "model.gguf"}).exit_code, 0);
+  ASSERT_EQ(desk.convert({"to-hf", "model.gguf", "back"}).exit_code, 0);
+  for (const char* name : {"model.safetensors", "tokenizer.json"})
+    EXPECT_TRUE(desk.file(std::string("back/") + name) == desk.file(std::string("dense/") + name)) << name;
+  EXPECT_EQ(desk.run("generate", {"--model", "model.gguf", "--prompt", "line", "--tokens", "3"}).exit_code,
+            0);
+  const ProgramResult inspected = desk.convert({"inspect", "model.gguf"});
+  EXPECT_TRUE(has(inspected.out, "blk.1.ffn_down.weight")) << inspected.out;
+  ASSERT_EQ(desk.convert({"to-gguf", "dense", "half.gguf", "--dtype", "f16"}).exit_code, 0);
+  EXPECT_LT(std::filesystem::file_size(desk.folder / "half.gguf"),
+            std::filesystem::file_size(desk.folder / "model.gguf") * 3 / 4);
+}
+
 TEST(Convert, InspectSaysWhatThereIs) {
   const Desk desk;
   const ProgramResult dense = desk.convert({"inspect", "dense"});

@@ -29,7 +29,8 @@ struct SuccessorModel {
 
 TEST(EvaluateText, IsTheMeanOverAllTokensWhereTheLastBatchIsSmaller) {
   std::vector<std::int32_t> tokens(7 * 3 + 1);  // 7 windows of 3 tokens: batches of 2, 2, 2 and 1
-  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(static_cast<Index>(i) % vocabulary);
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    tokens[i] = static_cast<std::int32_t>(static_cast<Index>(i) % vocabulary);
   tokens.back() = 4;  // one target, in the smaller batch, that the model does not expect: 21 % 5 = 1
   const double expected_loss = std::log(std::exp(2.0) + 4) - 2, other_loss = std::log(std::exp(2.0) + 4);
   const SuccessorModel model;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -62,6 +63,25 @@ inline float from_float16(std::uint16_t bits) {
   }
   if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -24);
   return sign * std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+}
+
+/// The nearest number in half precision, to even where two are as near; NaN stays NaN, what is too large
+/// becomes infinite.
+inline std::uint16_t to_float16(float value) {
+  constexpr std::uint32_t infinity = 0x7f800000U, smallest_normal = 0x38800000U, too_large = 0x47800000U;
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000U, magnitude = bits & 0x7fffffffU;
+  std::uint32_t half = 0;
+  if (magnitude > infinity) {
+    half = 0x7e00U;
+  } else if (magnitude >= too_large) {
+    half = 0x7c00U;
+  } else if (magnitude < smallest_normal) {
+    half = static_cast<std::uint32_t>(std::nearbyint(std::bit_cast<float>(magnitude) * 0x1p24F));
+  } else {
+    half = (magnitude + 0xfffU + ((magnitude >> 13) & 1U) - (112U << 23)) >> 13;
+  }
+  return static_cast<std::uint16_t>(sign | half);
 }
 
 /// One `Stored` value at an address of any alignment.
