@@ -1,7 +1,7 @@
 #pragma once
 
-// The umbrella: everything from core to models. The folders io, data, train and testing, core/file.hpp (which
-// only they need) and eigen.hpp are included on their own.
+// The umbrella: everything from core to models. The folders io, data, train and testing, core/file.hpp and
+// core/mapped_file.hpp (which only they need) and eigen.hpp are included on their own.
 
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/autograd/expert_slab.hpp>
@@ -25,6 +25,7 @@
 #include <exfusion/models/collapse.hpp>
 #include <exfusion/models/config_check.hpp>
 #include <exfusion/models/expert_init.hpp>
+#include <exfusion/models/ffn_config.hpp>
 #include <exfusion/models/flops.hpp>
 #include <exfusion/models/gpt.hpp>
 #include <exfusion/models/upcycle.hpp>
