@@ -121,7 +121,7 @@ TEST(TextParts, AreTheWholeAndCutBetweenWords) {
   const auto path = folder.write("text", text);
   std::vector<std::string> whole, parted;
   for_each_gpt2_word(text, [&](std::string_view word) { whole.emplace_back(word); });
-  for (const std::size_t block : {1, 7, 64, 1000, 100000}) {
+  for (const std::size_t block : {1U, 7U, 64U, 1000U, 100000U}) {
     std::string joined;
     parted.clear();
     for_each_text_part(
