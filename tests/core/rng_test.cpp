@@ -100,5 +100,12 @@ TEST(Rng, GivesDifferentStreamsForDifferentSeedsAndSplits) {
   EXPECT_EQ(firsts.size(), 200U);
 }
 
+TEST(Rng, ASilentOneLeavesAllAsItIs) {
+  Rng rng = Rng::silent();
+  std::vector<float> values{1, 2, 3};
+  rng.fill_normal(std::span<float>(values), 0.0, 1.0);
+  EXPECT_EQ(values, (std::vector<float>{1, 2, 3}));
+}
+
 }  // namespace
 }  // namespace exfusion

@@ -27,6 +27,13 @@ class Rng {
   explicit Rng(std::uint64_t seed = 0) : state_{seed, 0} {}
   explicit Rng(State state) : state_(state) {}
 
+  /// A generator whose `fill_normal` leaves all as it is: for models whose weights come from elsewhere.
+  static Rng silent() {
+    Rng rng;
+    rng.is_silent_ = true;
+    return rng;
+  }
+
   State state() const { return state_; }
   void set_state(State state) { state_ = state; }
 
@@ -59,6 +66,7 @@ class Rng {
   /// Fills `values` with N(mean, std^2).
   template <Scalar T>
   void fill_normal(std::span<T> values, double mean, double std) {
+    if (is_silent_) return;
     for (std::size_t i = 0; i < values.size(); i += 2) {
       const auto pair = normal_pair(next());
       values[i] = static_cast<T>(mean + std * pair[0]);
@@ -106,6 +114,7 @@ class Rng {
   }
 
   State state_;
+  bool is_silent_ = false;
 };
 
 }  // namespace exfusion

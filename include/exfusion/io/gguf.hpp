@@ -140,7 +140,7 @@ Gpt<T> load_gguf(const GgufReader& file) {
     require("blk." + std::to_string(i) + ".attn_qkv.weight", {3 * config.d_model, config.d_model});
     require("blk." + std::to_string(i) + ".ffn_up.weight", {config.hidden(), config.d_model});
   }
-  Rng rng;
+  Rng rng = Rng::silent();
   Gpt<T> model(config, rng);
   for (const auto& entry : detail::gguf_layout(model)) file.read_into(entry.name, entry.tensor);
   if (file.contains("output.weight")) {

@@ -142,7 +142,7 @@ Gpt<T> load_gpt2(const std::filesystem::path& folder) {
   const SafetensorsFolder files(folder);
   const std::string prefix = files.contains("transformer.wte.weight") ? "transformer." : "";
   detail::check_gpt2_shapes(files, config, prefix);
-  Rng rng;
+  Rng rng = Rng::silent();
   Gpt<T> model(config, rng);
   const auto layout = detail::gpt2_layout(model, prefix);
   refuse_unknown_tensors(files, layout, [](std::string_view name) {

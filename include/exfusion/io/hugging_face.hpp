@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -105,18 +106,34 @@ void save_hugging_face(const std::filesystem::path& folder, const std::vector<La
                         config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-/// Fills every tensor of `layout` from the files. Throws FormatError when one is missing or has another
-/// shape.
+namespace detail {
+
+template <Scalar T>
+void load_tensor(const SafetensorsFolder& files, const LayoutTensor<T>& entry) {
+  const SafetensorsReader& reader = files.reader(entry.name);
+  if (!entry.transposed) return reader.read_into(entry.name, entry.tensor);
+  const auto stored = Tensor<T>::empty(stored_shape(entry));
+  reader.read_into(entry.name, stored);
+  transpose(stored, entry.tensor);
+}
+
+}  // namespace detail
+
+/// Fills every tensor of `layout` from the files, several at once. Throws FormatError naming the first that
+/// is missing or has another shape.
 template <Scalar T>
 void load_tensors(const SafetensorsFolder& files, const std::vector<LayoutTensor<T>>& layout) {
-  for (const auto& entry : layout) {
-    if (!entry.transposed) {
-      files.reader(entry.name).read_into(entry.name, entry.tensor);
-      continue;
+  std::vector<std::exception_ptr> problems(layout.size());
+  parallel_for(std::ssize(layout), 1, [&](Index i, Index) {
+    const auto place = static_cast<std::size_t>(i);
+    try {
+      detail::load_tensor(files, layout[place]);
+    } catch (...) {
+      problems[place] = std::current_exception();
     }
-    const auto stored = Tensor<T>::empty(detail::stored_shape(entry));
-    files.reader(entry.name).read_into(entry.name, stored);
-    detail::transpose(stored, entry.tensor);
+  });
+  for (const std::exception_ptr& problem : problems) {
+    if (problem) std::rethrow_exception(problem);
   }
 }
 

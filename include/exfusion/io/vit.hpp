@@ -142,7 +142,7 @@ inline void check_vit_shapes(const SafetensorsFolder& files, const VitConfig& co
 /// A ViT of that shape, filled from all tensors of the files by the names of `layout`.
 template <Scalar T, class Layout>
 Vit<T> load_layout(const SafetensorsFolder& files, const VitConfig& config, const Layout& layout) {
-  Rng rng;
+  Rng rng = Rng::silent();
   Vit<T> model(config, rng);
   const auto list = layout(model);
   refuse_unknown_tensors(files, list, [](std::string_view) { return false; });
