@@ -1,8 +1,10 @@
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -51,6 +53,31 @@ std::string small_file(const TemporaryFolder& folder) {
 std::string error_with(const TemporaryFolder& folder, const std::string& content) {
   write_file_atomically(folder / "changed.gguf", content);
   return error_of<FormatError>([&] { GgufReader(folder / "changed.gguf"); });
+}
+
+/// A key as GGUF stores it, its value's bytes given.
+std::string key_of(const std::string& name, GgufType type, const std::string& bytes) {
+  std::string text(12 + name.size(), '\0');
+  const std::uint64_t size = name.size();
+  const auto number = static_cast<std::uint32_t>(type);
+  std::memcpy(text.data(), &size, sizeof size);
+  name.copy(text.data() + 8, name.size());
+  std::memcpy(text.data() + 8 + name.size(), &number, sizeof number);
+  return text + bytes;
+}
+
+template <class... Number>
+std::string bytes_of(Number... numbers) {
+  std::string bytes;
+  (bytes.append(reinterpret_cast<const char*>(&numbers), sizeof numbers), ...);
+  return bytes;
+}
+
+/// A file of these keys and no tensors.
+std::string file_of_keys(const std::vector<std::string>& keys) {
+  std::string content = "GGUF" + bytes_of(std::uint32_t{3}, std::uint64_t{0}, std::uint64_t{keys.size()});
+  for (const std::string& key : keys) content += key;
+  return content;
 }
 
 template <class Number>
@@ -106,6 +133,46 @@ TEST(Gguf, GivesBackTheModelAndItsTokenizer) {
   }
 }
 
+TEST(Gguf, GivesBackModelsOfOddSizes) {
+  const TemporaryFolder folder;
+  for (const Index size : {1, 3, 7, 17}) {
+    const auto model = random_gpt(
+        {.vocab_size = 3, .context = size, .layers = 1, .heads = size, .d_model = size, .d_ff = 18 - size});
+    save_gguf(model, folder / "model.gguf", three_tokens());
+    testing::expect_same_parameters<float>(model, load_gguf<float>(GgufReader(folder / "model.gguf")));
+  }
+}
+
+TEST(Gguf, IsRefusedWhenItHasMoreLayersThanItStates) {
+  const TemporaryFolder folder;
+  save_gguf(random_gpt(config_of(3)), folder / "model.gguf", three_tokens());
+  const std::string content = read_file(folder / "model.gguf"), key = "gpt2.block_count";
+  const auto fewer =
+      folder.file("fewer.gguf", with_number(content, content.find(key) + key.size() + 4, std::uint32_t{1}));
+  const GgufReader file(fewer);
+  EXPECT_NE(error_of<FormatError>([&] { load_gguf<float>(file); }).find("\"blk.1.attn_norm.weight\""),
+            std::string::npos);
+}
+
+TEST(Gguf, LeavesTheOldFileWhenWritingFails) {
+  const TemporaryFolder folder;
+  const auto model = random_gpt(config_of(3));
+  save_gguf(model, folder / "model.gguf", three_tokens());
+  const std::string before = read_file(folder / "model.gguf");
+  model.blocks[1].ffn.down.weight.values()[5] = 65520.0F;
+  EXPECT_NE(error_of<ConfigError>([&] {
+              save_gguf(model, folder / "model.gguf", three_tokens(), Dtype::F16);
+            }).find("65520 is beyond F16, which ends at 65504"),
+            std::string::npos);
+  EXPECT_EQ(read_file(folder / "model.gguf"), before);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+  EXPECT_THROW(save_gguf(model, folder / "absent" / "model.gguf", three_tokens()), IoError);
+  model.blocks[1].ffn.down.weight.values()[5] = 65504.0F;
+  save_gguf(model, folder / "model.gguf", three_tokens(), Dtype::F16);
+  const auto loaded = load_gguf<float>(GgufReader(folder / "model.gguf"));
+  EXPECT_EQ(loaded.blocks[1].ffn.down.weight.values()[5], 65504.0F);
+}
+
 TEST(Gguf, HasTheLayoutOfItsSpecification) {
   const TemporaryFolder folder;
   const std::string content = small_file(folder);
@@ -154,22 +221,95 @@ TEST(Gguf, IsRefusedWhenItIsDamaged) {
 
 TEST(Gguf, KeysAreReadOfEveryType) {
   const TemporaryFolder folder;
+  const std::string hi = bytes_of(std::uint64_t{2}) + "hi";
+  const auto list = [](GgufType of, std::uint64_t count, const std::string& bytes) {
+    return bytes_of(static_cast<std::uint32_t>(of), count) + bytes;
+  };
+  const std::vector<std::tuple<GgufType, std::string, nlohmann::json>> scalars{
+      {GgufType::u8, bytes_of(std::uint8_t{255}), 255},
+      {GgufType::i8, bytes_of(std::int8_t{-128}), -128},
+      {GgufType::u16, bytes_of(std::uint16_t{65535}), 65535},
+      {GgufType::i16, bytes_of(std::int16_t{-32768}), -32768},
+      {GgufType::u32, bytes_of(~std::uint32_t{0}), ~std::uint32_t{0}},
+      {GgufType::i32, bytes_of(std::int32_t{-7}), -7},
+      {GgufType::f32, bytes_of(0.5F), 0.5},
+      {GgufType::boolean, bytes_of(std::uint8_t{1}), true},
+      {GgufType::string, hi, "hi"},
+      {GgufType::u64, bytes_of(~std::uint64_t{0}), ~std::uint64_t{0}},
+      {GgufType::i64, bytes_of(std::int64_t{-1}), -1},
+      {GgufType::f64, bytes_of(0.1), 0.1}};
+  for (const auto& [type, bytes, expected] : scalars) {
+    const auto path =
+        folder.file("keys.gguf", file_of_keys({key_of("one", type, bytes),
+                                               key_of("two", GgufType::array, list(type, 2, bytes + bytes)),
+                                               key_of("none", GgufType::array, list(type, 0, ""))}));
+    const GgufReader file(path);
+    EXPECT_EQ(file.values().at("one"), expected);
+    EXPECT_EQ(file.values().at("two"), nlohmann::json::array({expected, expected}));
+    EXPECT_EQ(file.values().at("none"), nlohmann::json::array());
+  }
+}
+
+TEST(Gguf, ValuesOfAnotherKindAreRefused) {
+  const TemporaryFolder folder;
   GgufWriter<float> writer;
   writer.add("u32", std::uint32_t{4'000'000'000});
   writer.add("f32", 0.5F);
   writer.add("yes", true);
-  writer.add("list", std::vector<std::int32_t>{-1, 2});
   writer.add("texts", std::vector<std::string>{"x", ""});
+  writer.add("list", std::vector<std::int32_t>{-1, 2});
   writer.write(folder / "keys.gguf");
   const GgufReader file(folder / "keys.gguf");
-  EXPECT_EQ(file.values().at("u32"), 4'000'000'000U);
-  EXPECT_EQ(file.values().at("f32"), 0.5);
-  EXPECT_EQ(file.values().at("yes"), true);
-  EXPECT_EQ(file.values().at("list"), (std::vector<int>{-1, 2}));
   EXPECT_EQ(file.values().at("texts"), (std::vector<std::string>{"x", ""}));
+  EXPECT_EQ(file.values().at("list"), (std::vector<int>{-1, 2}));
+  EXPECT_EQ(file.real("f32"), 0.5);
   EXPECT_THROW(file.integer("u32"), FormatError);
+  EXPECT_THROW(file.integer("f32"), FormatError);
   EXPECT_THROW(file.text("yes"), FormatError);
   EXPECT_THROW(file.real("absent"), FormatError);
+}
+
+TEST(Gguf, DamagedKeysAreRefused) {
+  const TemporaryFolder folder;
+  const auto list = [](std::uint32_t of, std::uint64_t count) {
+    return file_of_keys({key_of("k", GgufType::array, bytes_of(of, count))});
+  };
+  const std::string one = key_of("k", GgufType::u8, bytes_of(std::uint8_t{1}));
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {file_of_keys({one, one}), "has the key \"k\" twice"},
+      {file_of_keys({key_of("k", GgufType::boolean, bytes_of(std::uint8_t{2}))}), "has 2 for true or false"},
+      {file_of_keys({key_of("k", GgufType::string, bytes_of(~std::uint64_t{0}))}), "ends early"},
+      {list(0, ~std::uint64_t{0}), "claims a list of 18446744073709551615 values"},
+      {list(9, 1) + std::string(12, '\0'), "value of type 9"},
+      {list(8, 1), "claims a list of 1 values: 0 bytes"}};
+  for (const auto& [content, word] : cases)
+    EXPECT_NE(error_with(folder, content).find(word), std::string::npos)
+        << word << ": " << error_with(folder, content);
+}
+
+TEST(Gguf, TensorsStandAtTheAlignmentThatTheFileStates) {
+  const TemporaryFolder folder;
+  const auto aligned_to = [&](std::uint32_t alignment, std::size_t place) {
+    std::string content = "GGUF" + bytes_of(std::uint32_t{3}, std::uint64_t{1}, std::uint64_t{1}) +
+                          key_of("general.alignment", GgufType::u32, bytes_of(alignment)) +
+                          bytes_of(std::uint64_t{1}) + "t" +
+                          bytes_of(std::uint32_t{1}, std::uint64_t{1}, std::uint32_t{0}, std::uint64_t{0});
+    content.resize(place);
+    return content + bytes_of(7.0F);
+  };
+  for (const std::uint32_t alignment : {8U, 16U, 64U, 65536U}) {
+    const std::size_t place = (90 + alignment - 1) / alignment * alignment;
+    const GgufReader file(folder.file("aligned.gguf", aligned_to(alignment, place)));
+    const auto value = Tensor<float>::empty({1});
+    file.read_into("t", value);
+    EXPECT_EQ(value.data()[0], 7.0F) << alignment;
+  }
+  for (const std::uint32_t alignment : {0U, 1U, 4U, 24U, 131072U, ~0U}) {
+    EXPECT_NE(error_with(folder, aligned_to(alignment, 96)).find("general.alignment"), std::string::npos)
+        << alignment;
+  }
+  EXPECT_NE(error_with(folder, aligned_to(64, 96)).find("ends at byte 132 of a file of 100"),
+            std::string::npos);
 }
 
 TEST(Gguf, RefusesModelsThatItCannotHold) {

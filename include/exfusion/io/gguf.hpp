@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <exfusion/io/gguf_reader.hpp>
@@ -55,6 +57,18 @@ Dtype gguf_dtype(const LayoutTensor<T>& entry, Dtype asked) {
   return is_matrix ? asked : Dtype::F32;
 }
 
+/// Throws FormatError naming a tensor that is not the model's: what is left out would change its results.
+template <Scalar T>
+void refuse_unknown_tensors(const GgufReader& file, const std::vector<LayoutTensor<T>>& layout) {
+  std::set<std::string_view> known{"output.weight"};
+  for (const auto& entry : layout) known.insert(entry.name);
+  for (const std::string& name : file.names()) {
+    if (!known.contains(name))
+      throw FormatError(file.path(), "has the tensor ", printable(name),
+                        ", which has no place in a GPT-2 of its gpt2.block_count");
+  }
+}
+
 inline std::vector<std::string> gguf_texts(const GgufReader& file, const std::string& key) {
   return file
       .value(key, "a list of texts",
@@ -69,7 +83,8 @@ inline std::vector<std::string> gguf_texts(const GgufReader& file, const std::st
 
 /// Writes a dense GPT as GGUF with its tokenizer, whole or not at all; matrices as F32, F16 or BF16. Throws
 /// ConfigError when the format cannot hold the model (a gated feed-forward network, another activation than
-/// gelu_tanh) or the tokenizer does not fit it, IoError.
+/// gelu_tanh), the tokenizer does not fit it or F16 cannot hold a weight, IoError. GGUF cannot say that a
+/// vocabulary has no end of text: llama.cpp then takes token 11 for it, and generation ends there.
 template <Scalar T>
 void save_gguf(const Gpt<T>& model, const std::filesystem::path& path, const GgufTokenizer& tokenizer,
                Dtype dtype = Dtype::F32) {
@@ -112,8 +127,8 @@ void save_gguf(const Gpt<T>& model, const std::filesystem::path& path, const Ggu
 }
 
 /// Reads a dense GPT that `save_gguf` or llama.cpp's converter wrote. Throws IoError, FormatError when the
-/// file is damaged, does not hold what it describes, or has an output layer of its own, ConfigError for
-/// another architecture.
+/// file is damaged, does not hold what it describes or holds more, or has an output layer of its own,
+/// ConfigError for another architecture.
 template <Scalar T>
 Gpt<T> load_gguf(const GgufReader& file) {
   if (const auto architecture = file.text("general.architecture"); architecture != "gpt2")
@@ -142,7 +157,9 @@ Gpt<T> load_gguf(const GgufReader& file) {
   }
   Rng rng = Rng::silent();
   Gpt<T> model(config, rng);
-  for (const auto& entry : detail::gguf_layout(model)) file.read_into(entry.name, entry.tensor);
+  const auto layout = detail::gguf_layout(model);
+  detail::refuse_unknown_tensors(file, layout);
+  for (const auto& entry : layout) file.read_into(entry.name, entry.tensor);
   if (file.contains("output.weight")) {
     const auto output = Tensor<T>::empty(model.wte.shape());
     file.read_into("output.weight", output);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -58,7 +59,15 @@ constexpr std::uint64_t gguf_aligned(std::uint64_t offset, std::uint64_t alignme
   return (offset + alignment - 1) / alignment * alignment;
 }
 
-/// `values` as bytes of the dtype.
+/// `value` in half precision. Throws ConfigError when it is finite and beyond F16's range.
+inline std::uint16_t checked_float16(float value) {
+  const std::uint16_t half = to_float16(value);
+  if (std::isfinite(value) && !std::isfinite(from_float16(half)))
+    throw ConfigError("gguf", "the weight ", value, " is beyond F16, which ends at 65504: store F32 or BF16");
+  return half;
+}
+
+/// `values` as bytes of the dtype. Throws as `checked_float16` does.
 template <Scalar T>
 std::vector<std::byte> narrowed(std::span<const T> values, Dtype dtype) {
   std::vector<std::byte> bytes(values.size() * info(dtype).bytes);
@@ -68,7 +77,7 @@ std::vector<std::byte> narrowed(std::span<const T> values, Dtype dtype) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto value = static_cast<float>(values[i]);
     if (dtype == Dtype::F32) store(i, value);
-    if (dtype == Dtype::F16) store(i, to_float16(value));
+    if (dtype == Dtype::F16) store(i, checked_float16(value));
     if (dtype == Dtype::BF16) store(i, Bfloat16::from(value));
   }
   return bytes;
@@ -123,7 +132,7 @@ class GgufWriter {
     tensors_.push_back({tensor, dtype});
   }
 
-  /// Writes the file whole or not at all. Throws IoError.
+  /// Writes the file whole or not at all. Throws IoError, ConfigError when F16 cannot hold a weight.
   void write(const std::filesystem::path& path) const {
     std::string header(detail::gguf_magic);
     append_number(header, detail::gguf_version);
