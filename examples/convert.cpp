@@ -3,10 +3,11 @@
 //   convert inspect MODEL                     what it, or a safetensors file, is made of
 //   convert upcycle MODEL FILE --experts 4    dense to fused experts, for train_gpt and train_vit --init-from
 //   convert collapse MODEL FOLDER             fused experts to a dense model in Hugging Face's layout
-//   convert to-hf MODEL FOLDER                any dense model to Hugging Face's layout
+//   convert to-hf MODEL FOLDER                any model to Hugging Face's layout
+//   convert to-gguf MODEL FILE --dtype f16    a GPT to GGUF, for llama.cpp
 //
-// MODEL is a folder in Hugging Face's layout (timm's, too), a run's folder, a checkpoint, or what upcycle
-// wrote.
+// MODEL is a folder in Hugging Face's layout (timm's, too), a run's folder, a checkpoint, what upcycle wrote,
+// or a GGUF file.
 
 #include <filesystem>
 #include <iostream>
@@ -18,6 +19,7 @@
 #include "feed_forward_choice.hpp"
 #include "model_source.hpp"
 #include "program.hpp"
+#include "settings.hpp"
 
 namespace {
 
@@ -133,10 +135,18 @@ void upcycle_model(const ConvertOptions& o) {
   upcycle_to_file(source, load_gpt(source), o);
 }
 
+/// Copies preprocessor_config.json, which says how images become numbers, where the source has it.
+void copy_image_processor(const fs::path& from, const fs::path& to) {
+  const fs::path file = from / "preprocessor_config.json";
+  std::error_code error;
+  if (fs::exists(file, error)) write_file_atomically(to / file.filename(), read_file(file));
+}
+
 /// Writes the dense model of a source in Hugging Face's layout, with its tokenizer or labels.
 void write_hugging_face(const ModelSource& source, const fs::path& folder) {
   if (source.is_vit()) {
     io::save_vit(load_vit(source), folder, io::read_vit_labels(source.config()));
+    if (!source.checkpoint) copy_image_processor(source.path, folder);
   } else {
     const Gpt<float> model = load_gpt(source);
     const auto tokenizer = find_tokenizer(source);
@@ -203,8 +213,7 @@ int main(int argc, char** argv) try {
   app.require_subcommand(1);
   const CLI::App* inspecting = add_command(app, o, "inspect", "Print what a model is made of", nullptr);
   CLI::App* upcycling = add_command(app, o, "upcycle", "Dense model to fused experts", "File to write");
-  add_feed_forward_options(*upcycling, o);
-  upcycling->remove_option(upcycling->get_option("--ffn"));
+  add_fusion_options(*upcycling, o);
   upcycling->add_option("--seed", o.seed, "Of the experts and routers");
   const CLI::App* collapsing = add_command(
       app, o, "collapse", "Fused experts to a dense model in Hugging Face's layout", "Folder to write");
@@ -214,7 +223,10 @@ int main(int argc, char** argv) try {
   packing->add_option("--dtype", o.dtype, "Of the matrices")->check(CLI::IsMember({"f32", "f16", "bf16"}));
   if (const auto code = parse(app, argc, argv)) return *code;
   if (inspecting->parsed()) inspect(o);
-  if (upcycling->parsed()) upcycle_model(o);
+  if (upcycling->parsed()) {
+    refuse_idle_flags(o, given_options(*upcycling));
+    upcycle_model(o);
+  }
   if (collapsing->parsed()) collapse_model(o);
   if (writing->parsed()) to_hugging_face(o);
   if (packing->parsed()) to_gguf(o);

@@ -3,8 +3,8 @@
 //   evaluate MODEL --data book.txt
 //   evaluate MODEL --data cifar10:DIR
 //
-// MODEL is a folder in Hugging Face's layout (timm's, too), a run's folder, a checkpoint, or what `convert
-// upcycle` wrote.
+// MODEL is a folder in Hugging Face's layout (timm's, too), a run's folder, a checkpoint, what `convert
+// upcycle` wrote, or a GGUF file.
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +45,7 @@ struct EvaluateOptions {
 void add_options(CLI::App& app, EvaluateOptions& o) {
   app.option_defaults()->always_capture_default()->multi_option_policy(last_wins);
   app.add_option("model", o.model,
-                 "Folder in Hugging Face's or timm's layout, run, checkpoint or fused model")
+                 "Folder in Hugging Face's or timm's layout, run, checkpoint, fused model or GGUF file")
       ->required();
   app.add_option(
          "--data", o.data,

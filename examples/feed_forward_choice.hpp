@@ -5,7 +5,6 @@
 
 #include <exfusion/io/ffn_config.hpp>
 #include <exfusion/models/ffn_config.hpp>
-#include <exfusion/train/activation_plan.hpp>
 
 #include "options.hpp"
 
@@ -13,31 +12,10 @@
 
 namespace exfusion::examples {
 
-inline FusionGranularity granularity_named(const std::string& name) {
-  if (name == "matrix") return FusionGranularity::matrix;
-  return name == "row" ? FusionGranularity::row : FusionGranularity::layer;
-}
-
-inline BankValue bank_value_named(const std::string& name) {
-  if (name == "routed") return BankValue::routed;
-  return name == "straight_through" ? BankValue::straight_through : BankValue::automatic;
-}
-
 inline ExpertInit make_expert_init(const Options& o) {
   if (o.expert_init == "zero_sum") return ZeroSum{o.init_scale};
   if (o.expert_init == "drop") return Drop{o.drop_ratio, o.keep_function};
   return Copies{};
-}
-
-/// What the options ask for, as the memory plan wants to know it.
-inline train::FfnPlan ffn_plan(const Options& o) {
-  if (o.ffn == "dense") return {};
-  if (o.ffn == "moe") return {.kind = train::FfnKind::sparse, .experts = o.experts, .k = o.moe_k};
-  train::FfnPlan plan{.kind = train::FfnKind::fused, .experts = o.experts};
-  if (o.fusion == "static") plan.rule = train::RuleKind::fixed;
-  if (o.fusion == "learned") plan.rule = train::RuleKind::learned;
-  if (o.fusion == "learned") plan.granularity = granularity_named(o.granularity);
-  return plan;
 }
 
 /// Which networks the options ask for.
@@ -48,14 +26,15 @@ inline FfnConfig ffn_config(const Options& o) {
   if (o.fusion == "static") {
     fused.rule = StaticFusionOptions{.weights = o.static_weights};
   } else if (o.fusion == "learned") {
-    fused.rule = LearnedFusionOptions{.form = o.free_weights ? LearnedForm::free : LearnedForm::softmax,
-                                      .granularity = granularity_named(o.granularity),
-                                      .lr_multiplier = o.fusion_lr};
+    fused.rule = LearnedFusionOptions{
+        .form = o.free_weights ? LearnedForm::free : LearnedForm::softmax,
+        .granularity = io::value_named(io::fusion_granularity_names, o.granularity).value(),
+        .lr_multiplier = o.fusion_lr};
   } else {
     const MemoryBankOptions bank{.memory = o.bank_window ? BankMemory::window : BankMemory::moving_average,
                                  .beta = o.bank_decay,
                                  .window = o.bank_window.value_or(1)};
-    fused.rule = MemoryBankFusionOptions{.value = bank_value_named(o.bank_value),
+    fused.rule = MemoryBankFusionOptions{.value = io::value_named(io::bank_value_names, o.bank_value).value(),
                                          .bank = bank,
                                          .router_std = o.router_std,
                                          .lr_multiplier = o.fusion_lr};
@@ -76,14 +55,13 @@ inline void adopt_rule(CLI::App& app, const StaticFusionOptions& rule) {
 inline void adopt_rule(CLI::App& app, const LearnedFusionOptions& rule) {
   put(app, "--fusion", "learned");
   put(app, "--free-weights", rule.form == LearnedForm::free ? "true" : "false");
-  put(app, "--fusion-granularity",
-      std::string(io::detail::name_of(io::detail::fusion_granularities, rule.granularity)));
+  put(app, "--fusion-granularity", io::name_of(io::fusion_granularity_names, rule.granularity));
   put(app, "--fusion-lr", number_text(rule.lr_multiplier));
 }
 
 inline void adopt_rule(CLI::App& app, const MemoryBankFusionOptions& rule) {
   put(app, "--fusion", "bank");
-  put(app, "--bank-value", std::string(io::detail::name_of(io::detail::bank_values, rule.value)));
+  put(app, "--bank-value", io::name_of(io::bank_value_names, rule.value));
   if (rule.bank.memory == BankMemory::window) {
     put(app, "--bank-window", number_text(rule.bank.window));
   } else {

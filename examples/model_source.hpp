@@ -45,8 +45,7 @@ struct ModelSource {
 
   /// config.json, or what a checkpoint says of its model.
   io::JsonConfig config() const {
-    return checkpoint ? train::detail::saved_object(*checkpoint, "model")
-                      : io::JsonConfig(path / "config.json");
+    return checkpoint ? train::saved_object(*checkpoint, "model") : io::JsonConfig(path / "config.json");
   }
   /// Whether it is a fused model without a run, whose experts are kept.
   bool has_experts() const {
@@ -56,7 +55,7 @@ struct ModelSource {
   bool is_vit() const {
     if (gguf) return false;
     const io::JsonConfig json = config();
-    return json["model_type"] == "vit" || io::detail::is_timm(json);
+    return json["model_type"] == "vit" || io::is_timm(json);
   }
 };
 

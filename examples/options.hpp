@@ -99,10 +99,9 @@ inline std::string with_default(const std::string& description, const std::strin
 
 inline constexpr const char* feed_forward_group = "Feed-forward networks";
 
-inline void add_feed_forward_options(CLI::App& app, Options& o) {
+/// How a dense network becomes experts that are fused into one.
+inline void add_fusion_options(CLI::App& app, Options& o) {
   app.option_defaults()->group(feed_forward_group);
-  app.add_option("--ffn", o.ffn, "dense; exfusion: experts fused into one; moe: sparse mixtures of experts")
-      ->check(CLI::IsMember({"dense", "exfusion", "moe"}));
   app.add_option("--experts", o.experts, "Experts of each network");
   app.add_option("--fusion", o.fusion, "Where the experts' weights come from")
       ->check(CLI::IsMember({"static", "learned", "bank"}));
@@ -126,6 +125,13 @@ inline void add_feed_forward_options(CLI::App& app, Options& o) {
   app.add_option("--drop-ratio", o.drop_ratio, "drop: share of the hidden channels drawn anew, in [0, 1]");
   app.add_option("--keep-function", o.keep_function, "drop: keep the fused network equal to the dense one")
       ->default_str("true");
+}
+
+inline void add_feed_forward_options(CLI::App& app, Options& o) {
+  app.option_defaults()->group(feed_forward_group);
+  app.add_option("--ffn", o.ffn, "dense; exfusion: experts fused into one; moe: sparse mixtures of experts")
+      ->check(CLI::IsMember({"dense", "exfusion", "moe"}));
+  add_fusion_options(app, o);
   app.add_option("--moe-k", o.moe_k, "moe: experts that serve each token");
   app.add_option("--moe-balance", o.moe_balance, "moe: factor of the load-balancing loss");
 }

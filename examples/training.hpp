@@ -84,7 +84,7 @@ train::MemoryPlan plan(const Config& config, const Options& o, Index tokens = 0)
                              .average = o.ema > 0,
                              .checkpoints = !o.out.empty(),
                              .bf16_moments = o.bf16_moments};
-  return train::plan_memory(config, ffn_plan(o), step);
+  return train::plan_memory(config, train::ffn_plan(ffn_config(o)), step);
 }
 
 /// Whether an evaluation is due after `step` steps; the last one has its own.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <exfusion/core/file.hpp>
+#include <exfusion/io/vit.hpp>
 
 #include "examples/run_program.hpp"
 #include "temporary_folder.hpp"
@@ -127,6 +128,25 @@ TEST(Convert, InspectReadsAnySafetensorsFile) {
   EXPECT_TRUE(has(result.out, "transformer.wpe.weight  F32 [16,16]")) << result.out;
 }
 
+TEST(Convert, AVitKeepsItsLabelsAndHowItsImagesBecomeNumbers) {
+  const Desk desk;
+  Rng rng(3);
+  io::save_vit(
+      Vit<float>({.image_size = 6, .patch_size = 3, .classes = 2, .layers = 1, .heads = 1, .d_model = 4},
+                 rng),
+      desk.folder / "vit", {"cat", "dog"});
+  desk.folder.file("vit/preprocessor_config.json", "{\"image_mean\": [0.5]}");
+  ASSERT_EQ(desk.convert({"to-hf", "vit", "back"}).exit_code, 0);
+  ASSERT_EQ(desk.convert({"upcycle", "vit", "fused.safetensors"}).exit_code, 0);
+  ASSERT_EQ(desk.convert({"collapse", "fused.safetensors", "collapsed"}).exit_code, 0);
+  for (const char* folder : {"back/", "collapsed/"}) {
+    for (const char* name : {"model.safetensors", "config.json"})
+      EXPECT_TRUE(desk.file(std::string(folder) + name) == desk.file(std::string("vit/") + name))
+          << folder << name;
+  }
+  EXPECT_EQ(desk.file("back/preprocessor_config.json"), "{\"image_mean\": [0.5]}");
+}
+
 TEST(Convert, RefusesWhatItCannotDo) {
   const Desk desk;
   desk.folder.file("there", "precious");
@@ -136,6 +156,8 @@ TEST(Convert, RefusesWhatItCannotDo) {
       {{"collapse", "dense", "out"}, "dense already"},
       {{"upcycle", "dense", "there"}, "--overwrite"},
       {{"upcycle", "dense", "out", "--experts", "0"}, "expert"},
+      {{"upcycle", "dense", "out", "--fusion", "static", "--bank-decay", "0.5"}, "no effect"},
+      {{"upcycle", "dense", "out", "--moe-k", "2"}, "--moe-k"},
       {{"to-hf", "dense", "dense"}, "--overwrite"},
       {{"upcycle", "dense"}, "target"},
       {{}, "subcommand"}};

@@ -19,32 +19,9 @@ import numpy as np
 import tiktoken
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from bpe_texts import END, PATTERN, byte_of_character, random_text
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-END = "<|endoftext|>"
-SPACES = [9, 10, 11, 12, 13, 32, 32, 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F,
-          0x3000, 0x200B, 0x180E]
-
-
-def random_character(generator):
-    kind = generator.random()
-    if kind < 0.25:
-        return chr(generator.choice(SPACES))
-    if kind < 0.5:
-        return chr(generator.randrange(32, 127))
-    if kind < 0.6:
-        return generator.choice(["'", "'s", "'ll", "'re", "'T", "'d", END])
-    if kind < 0.7:
-        return chr(generator.randrange(0x1F300, 0x1FAFF))
-    if kind < 0.85:
-        return chr(generator.choice([generator.randrange(0x80, 0xD800), generator.randrange(0xE000, 0x10000)]))
-    return chr(generator.randrange(0x10000, 0x110000))
-
-
-def byte_of_character():
-    seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in seen]
-    return {chr(b): b for b in seen} | {chr(256 + i): b for i, b in enumerate(rest)}
 
 
 def tokens_of(programs, tokenizer, texts, folder):
@@ -73,7 +50,7 @@ def main():
     arguments = parser.parse_args()
     programs, files = arguments.bin.resolve(), [pathlib.Path(file).read_text() for file in arguments.files]
     generator = random.Random(5)
-    texts = ["".join(random_character(generator) for _ in range(generator.randrange(1, 60))) for _ in range(10_000)]
+    texts = [random_text(generator, 60) for _ in range(10_000)]
     listed = subprocess.run(["git", "ls-files", "-z", "*.hpp", "*.cpp", "*.py", "*.md", "*.sh"], cwd=ROOT,
                             capture_output=True, text=True, check=True).stdout
     texts += [(ROOT / name).read_text() for name in listed.split("\0") if name and (ROOT / name).exists()]

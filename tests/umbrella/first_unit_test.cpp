@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -30,11 +31,12 @@ TEST(Umbrella, IncludesEveryPublicHeader) {
   const std::filesystem::path include = EXFUSION_SOURCE_DIR "/include";
   std::stringstream umbrella;
   umbrella << std::ifstream(include / "exfusion/exfusion.hpp").rdbuf();
+  const std::set<std::string> opt_in{"exfusion/core/file.hpp", "exfusion/core/mapped_file.hpp"};
   int headers = 0;
   for (const char* folder : {"core", "autograd", "ops", "nn", "optim", "models"}) {
     for (const auto& entry : std::filesystem::directory_iterator(include / "exfusion" / folder)) {
       const std::string name = std::filesystem::relative(entry.path(), include).generic_string();
-      if (!name.ends_with(".hpp") || name.ends_with("file.hpp")) continue;
+      if (!name.ends_with(".hpp") || opt_in.contains(name)) continue;
       ++headers;
       EXPECT_NE(umbrella.str().find("#include <" + name + ">"), std::string::npos) << name;
     }

@@ -134,6 +134,24 @@ inline void add_merge_line(BpeParts& parts, std::string_view line, const std::st
   parts.add_merge(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
 }
 
+/// The tokens in order of their ids as files show them: special ones by name, others in visible characters.
+inline std::vector<std::string> token_texts(const BpeTokenizer& tokenizer) {
+  std::vector<std::string> texts;
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    texts.push_back(visible_bytes(tokenizer.decode(id)));
+  for (const auto& [text, id] : tokenizer.special()) texts[static_cast<std::size_t>(id)] = text;
+  return texts;
+}
+
+/// The merges as "left right", in order of their rank.
+inline std::vector<std::string> merge_texts(const BpeTokenizer& tokenizer) {
+  std::vector<std::string> texts;
+  for (const BpeMerge& merge : tokenizer.merges())
+    texts.push_back(visible_bytes(tokenizer.decode(merge.left)) + ' ' +
+                    visible_bytes(tokenizer.decode(merge.right)));
+  return texts;
+}
+
 /// Throws ConfigError unless tokenizer.json describes byte-level BPE just as GPT-2 does it.
 inline void check_tokenizer_json(const io::JsonConfig& file, const io::JsonConfig& model) {
   model.require("type", "BPE");
@@ -211,15 +229,11 @@ inline BpeTokenizer load_tokenizer_json(const std::filesystem::path& path) {
 /// A tokenizer.json which `parse_tokenizer_json` and Hugging Face's tokenizers read.
 inline std::string tokenizer_json(const BpeTokenizer& tokenizer) {
   using Json = nlohmann::ordered_json;
-  auto vocab = Json::object(), merges = Json::array(), added = Json::array();
+  auto vocab = Json::object(), added = Json::array();
+  std::int32_t next = 0;
+  for (const std::string& text : detail::token_texts(tokenizer)) vocab[text] = next++;
   std::map<std::int32_t, std::string> special;
   for (const auto& [text, id] : tokenizer.special()) special[id] = text;
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    vocab[special.contains(id) ? special[id] : detail::visible_bytes(tokenizer.decode(id))] = id;
-  for (const BpeMerge& merge : tokenizer.merges()) {
-    merges.push_back(detail::visible_bytes(tokenizer.decode(merge.left)) + ' ' +
-                     detail::visible_bytes(tokenizer.decode(merge.right)));
-  }
   for (const auto& [id, text] : special) {
     added.push_back({{"id", id},
                      {"content", text},
@@ -249,7 +263,7 @@ inline std::string tokenizer_json(const BpeTokenizer& tokenizer) {
                    {"byte_fallback", false},
                    {"ignore_merges", false},
                    {"vocab", vocab},
-                   {"merges", merges}}}};
+                   {"merges", detail::merge_texts(tokenizer)}}}};
   return all.dump(1) + '\n';
 }
 

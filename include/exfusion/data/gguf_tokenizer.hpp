@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <string>
 
 #include <exfusion/data/bpe_file.hpp>
@@ -18,21 +17,16 @@ inline constexpr std::int32_t gguf_normal = 1, gguf_control = 3, gguf_unused = 5
 /// A tokenizer as a GGUF file holds it, for a model of `vocab_size` tokens: those beyond the tokenizer's are
 /// marked as unused.
 inline io::GgufTokenizer to_gguf(const BpeTokenizer& tokenizer, Index vocab_size) {
-  io::GgufTokenizer result{.tokens = {}, .types = {}, .merges = {}, .end_of_text = tokenizer.end_of_text()};
-  std::map<std::int32_t, std::string> special;
-  for (const auto& [text, id] : tokenizer.special()) special[id] = text;
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    const bool is_special = special.contains(id);
-    result.tokens.push_back(is_special ? special[id] : detail::visible_bytes(tokenizer.decode(id)));
-    result.types.push_back(is_special ? detail::gguf_control : detail::gguf_normal);
-  }
+  io::GgufTokenizer result{.tokens = detail::token_texts(tokenizer),
+                           .types = {},
+                           .merges = detail::merge_texts(tokenizer),
+                           .end_of_text = tokenizer.end_of_text()};
+  result.types.assign(result.tokens.size(), detail::gguf_normal);
+  for (const auto& [text, id] : tokenizer.special())
+    result.types[static_cast<std::size_t>(id)] = detail::gguf_control;
   for (Index id = tokenizer.vocab_size(); id < vocab_size; ++id) {
     result.tokens.push_back("[PAD" + std::to_string(id) + "]");
     result.types.push_back(detail::gguf_unused);
-  }
-  for (const BpeMerge& merge : tokenizer.merges()) {
-    result.merges.push_back(detail::visible_bytes(tokenizer.decode(merge.left)) + ' ' +
-                            detail::visible_bytes(tokenizer.decode(merge.right)));
   }
   return result;
 }

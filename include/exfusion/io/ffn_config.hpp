@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,38 +18,43 @@
 
 namespace exfusion::io {
 
-namespace detail {
-
+/// What values of an enumeration are called, in files and options.
 template <class Enum, std::size_t Count>
 using EnumNames = std::array<std::pair<Enum, std::string_view>, Count>;
 
-inline constexpr EnumNames<LearnedForm, 2> learned_forms{
+inline constexpr EnumNames<LearnedForm, 2> learned_form_names{
     {{LearnedForm::softmax, "softmax"}, {LearnedForm::free, "free"}}};
-inline constexpr EnumNames<FusionGranularity, 3> fusion_granularities{{{FusionGranularity::layer, "layer"},
-                                                                       {FusionGranularity::matrix, "matrix"},
-                                                                       {FusionGranularity::row, "row"}}};
-inline constexpr EnumNames<BankValue, 3> bank_values{{{BankValue::automatic, "automatic"},
-                                                      {BankValue::routed, "routed"},
-                                                      {BankValue::straight_through, "straight_through"}}};
-inline constexpr EnumNames<BankMemory, 2> bank_memories{
+inline constexpr EnumNames<FusionGranularity, 3> fusion_granularity_names{
+    {{FusionGranularity::layer, "layer"},
+     {FusionGranularity::matrix, "matrix"},
+     {FusionGranularity::row, "row"}}};
+inline constexpr EnumNames<BankValue, 3> bank_value_names{
+    {{BankValue::automatic, "automatic"},
+     {BankValue::routed, "routed"},
+     {BankValue::straight_through, "straight_through"}}};
+inline constexpr EnumNames<BankMemory, 2> bank_memory_names{
     {{BankMemory::moving_average, "moving_average"}, {BankMemory::window, "window"}}};
 
+/// The name of a value, which must have one.
 template <class Enum, std::size_t Count>
-std::string_view name_of(const EnumNames<Enum, Count>& names, Enum wanted) {
-  for (const auto& [value, name] : names) {
-    if (value == wanted) return name;
-  }
-  return {};
+std::string name_of(const EnumNames<Enum, Count>& names, Enum value) {
+  return std::string(std::ranges::find(names, value, &std::pair<Enum, std::string_view>::first)->second);
 }
+
+/// The value of a name, if it is one.
+template <class Enum, std::size_t Count>
+std::optional<Enum> value_named(const EnumNames<Enum, Count>& names, std::string_view name) {
+  const auto found = std::ranges::find(names, name, &std::pair<Enum, std::string_view>::second);
+  return found == names.end() ? std::nullopt : std::optional(found->first);
+}
+
+namespace detail {
 
 template <class Enum, std::size_t Count>
 Enum read_enum(const JsonConfig& json, const std::string& key, const EnumNames<Enum, Count>& names) {
-  const auto text = json.get<std::string>(key);
+  if (const auto value = value_named(names, json.get<std::string>(key))) return *value;
   std::string known;
-  for (const auto& [value, name] : names) {
-    if (name == text) return value;
-    known.append(known.empty() ? "" : ", ").append(name);
-  }
+  for (const auto& [value, name] : names) known.append(known.empty() ? "" : ", ").append(name);
   json.unsupported(key, "it must be one of " + known);
 }
 
@@ -56,14 +63,14 @@ inline nlohmann::json rule_json(const StaticFusionOptions& rule) {
 }
 inline nlohmann::json rule_json(const LearnedFusionOptions& rule) {
   return {{"rule", "learned"},
-          {"form", name_of(learned_forms, rule.form)},
-          {"granularity", name_of(fusion_granularities, rule.granularity)},
+          {"form", name_of(learned_form_names, rule.form)},
+          {"granularity", name_of(fusion_granularity_names, rule.granularity)},
           {"lr_multiplier", rule.lr_multiplier}};
 }
 inline nlohmann::json rule_json(const MemoryBankFusionOptions& rule) {
   return {{"rule", "memory_bank"},
-          {"value", name_of(bank_values, rule.value)},
-          {"memory", name_of(bank_memories, rule.bank.memory)},
+          {"value", name_of(bank_value_names, rule.value)},
+          {"memory", name_of(bank_memory_names, rule.bank.memory)},
           {"beta", rule.bank.beta},
           {"window", rule.bank.window},
           {"router_std", rule.router_std},
@@ -80,14 +87,14 @@ inline StaticFusionOptions read_static_rule(const JsonConfig& json) {
 }
 
 inline LearnedFusionOptions read_learned_rule(const JsonConfig& json) {
-  return {.form = read_enum(json, "form", learned_forms),
-          .granularity = read_enum(json, "granularity", fusion_granularities),
+  return {.form = read_enum(json, "form", learned_form_names),
+          .granularity = read_enum(json, "granularity", fusion_granularity_names),
           .lr_multiplier = json.get<double>("lr_multiplier")};
 }
 
 inline MemoryBankFusionOptions read_bank_rule(const JsonConfig& json) {
-  return {.value = read_enum(json, "value", bank_values),
-          .bank = {.memory = read_enum(json, "memory", bank_memories),
+  return {.value = read_enum(json, "value", bank_value_names),
+          .bank = {.memory = read_enum(json, "memory", bank_memory_names),
                    .beta = json.get<double>("beta"),
                    .window = json.get<Index>("window")},
           .router_std = json.get<double>("router_std"),

@@ -30,8 +30,7 @@ struct GgufTokenizer {
 
 namespace detail {
 
-/// The model's tensors under GGUF's names. The output layer is the token embedding once more: llama.cpp has
-/// not always been content without it.
+/// The model's tensors under GGUF's names, but for the output layer.
 template <Scalar T>
 std::vector<LayoutTensor<T>> gguf_layout(const Gpt<T>& model) {
   std::vector<LayoutTensor<T>> list{{"token_embd.weight", model.wte}, {"position_embd.weight", model.wpe}};
@@ -122,7 +121,7 @@ void save_gguf(const Gpt<T>& model, const std::filesystem::path& path, const Ggu
   }
   for (const auto& entry : detail::gguf_layout(model))
     writer.add(entry.name, entry.tensor, detail::gguf_dtype(entry, dtype));
-  writer.add("output.weight", model.wte, dtype);
+  writer.add("output.weight", model.wte, dtype);  // llama.cpp has not always been content without it
   writer.write(path);
 }
 

@@ -48,6 +48,7 @@ inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_v
           {"model_type", "gpt2"},
           {"vocab_size", config.vocab_size},
           {"n_positions", config.context},
+          {"n_ctx", config.context},  // the older name, which llama.cpp's converter asks for
           {"n_embd", config.d_model},
           {"n_layer", config.layers},
           {"n_head", config.heads},

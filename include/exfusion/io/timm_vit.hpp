@@ -10,10 +10,12 @@
 // Vision Transformers under timm's names. Its config.json names an architecture; the sizes are those of the
 // tensors.
 
-namespace exfusion::io::detail {
+namespace exfusion::io {
 
 /// Whether a config.json is timm's.
 inline bool is_timm(const JsonConfig& json) { return json.has("architecture") && !json.has("model_type"); }
+
+namespace detail {
 
 /// The heads of timm's standard Vision Transformers, which no tensor tells.
 inline Index timm_heads(const JsonConfig& json, Index d_model) {
@@ -96,4 +98,6 @@ inline void check_timm_shapes(const SafetensorsFolder& files, const VitConfig& c
   }
 }
 
-}  // namespace exfusion::io::detail
+}  // namespace detail
+
+}  // namespace exfusion::io

@@ -185,7 +185,7 @@ template <Scalar T>
 Vit<T> load_vit(const std::filesystem::path& folder) {
   const JsonConfig json(folder / "config.json");
   const SafetensorsFolder files(folder);
-  if (detail::is_timm(json)) {
+  if (is_timm(json)) {
     const VitConfig config = detail::read_timm_config(json, files);
     detail::check_timm_shapes(files, config);
     return detail::load_layout<T>(files, config,

@@ -9,6 +9,7 @@
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/layer_norm.hpp>
 #include <exfusion/kernels/sparse_moe.hpp>
+#include <exfusion/models/ffn_config.hpp>
 #include <exfusion/models/gpt.hpp>
 #include <exfusion/models/vit.hpp>
 
@@ -25,6 +26,21 @@ struct FfnPlan {
   RuleKind rule = RuleKind::memory_bank;                     ///< fused
   FusionGranularity granularity = FusionGranularity::layer;  ///< fused, learned
 };
+
+/// The plan of the networks that `config` asks for.
+inline FfnPlan ffn_plan(const FfnConfig& config) {
+  if (const auto* mixture = std::get_if<SparseMoEOptions>(&config))
+    return {.kind = FfnKind::sparse, .experts = mixture->experts, .k = mixture->k};
+  const auto* fused = std::get_if<FusedFfnConfig>(&config);
+  if (fused == nullptr) return {};
+  FfnPlan plan{.kind = FfnKind::fused, .experts = fused->experts};
+  if (std::holds_alternative<StaticFusionOptions>(fused->rule)) plan.rule = RuleKind::fixed;
+  if (const auto* learned = std::get_if<LearnedFusionOptions>(&fused->rule)) {
+    plan.rule = RuleKind::learned;
+    plan.granularity = learned->granularity;
+  }
+  return plan;
+}
 
 /// One pass of training.
 struct PassPlan {

@@ -17,14 +17,14 @@
 
 namespace exfusion::train {
 
-namespace detail {
-
-/// An object that a checkpoint's configuration holds.
+/// An object that a checkpoint's configuration holds. Throws FormatError when there is none of that name.
 inline io::JsonConfig saved_object(const io::CheckpointReader& checkpoint, const std::string& key) {
   const auto& config = checkpoint.info().config;
   if (config.contains(key)) return {checkpoint.path(), config.at(key).dump()};
   throw FormatError(checkpoint.path(), "does not say its \"", key, "\"");
 }
+
+namespace detail {
 
 /// Throws FormatError when the file is too small for a model of such sizes, before memory is taken for it.
 template <class Config>
@@ -80,7 +80,7 @@ inline bool is_model_alone(const io::CheckpointReader& checkpoint) { return chec
 /// The networks of the model in a checkpoint. Throws FormatError and ConfigError as `io::read_ffn_config`
 /// does.
 inline FfnConfig read_ffn(const io::CheckpointReader& checkpoint) {
-  return io::read_ffn_config(detail::saved_object(checkpoint, "ffn"));
+  return io::read_ffn_config(saved_object(checkpoint, "ffn"));
 }
 
 /// Fills a model of the same shape and networks, experts and all. Throws FormatError, and then changes
@@ -100,7 +100,7 @@ Model read_exported(const io::CheckpointReader& checkpoint, const Config& config
   check_size(checkpoint, config, ffn);
   if (std::holds_alternative<SparseMoEOptions>(ffn))
     throw ConfigError(checkpoint.path(), "holds sparse mixtures of experts, which amount to no dense model");
-  Rng rng;
+  Rng rng = Rng::silent();
   Model result;
   with_ffn<T>(Model(config, rng), ffn, rng, [&](auto model) {
     read_model<T>(checkpoint, model);
@@ -119,13 +119,13 @@ Model read_exported(const io::CheckpointReader& checkpoint, const Config& config
 template <Scalar T>
 Gpt<T> read_gpt(const io::CheckpointReader& checkpoint) {
   return detail::read_exported<T, Gpt<T>>(checkpoint,
-                                          io::read_gpt2_config(detail::saved_object(checkpoint, "model")));
+                                          io::read_gpt2_config(saved_object(checkpoint, "model")));
 }
 
 /// The same of a ViT.
 template <Scalar T>
 Vit<T> read_vit(const io::CheckpointReader& checkpoint) {
-  const io::JsonConfig config = detail::saved_object(checkpoint, "model");
+  const io::JsonConfig config = saved_object(checkpoint, "model");
   return detail::read_exported<T, Vit<T>>(
       checkpoint, io::read_vit_config(config, static_cast<Index>(config["id2label"].size())));
 }
