@@ -135,6 +135,10 @@ void upcycle_model(const ConvertOptions& o) {
   upcycle_to_file(source, load_gpt(source), o);
 }
 
+io::Dtype stored_dtype(const ConvertOptions& o) {
+  return o.dtype == "f16" ? io::Dtype::F16 : o.dtype == "bf16" ? io::Dtype::BF16 : io::Dtype::F32;
+}
+
 /// Copies preprocessor_config.json, which says how images become numbers, where the source has it.
 void copy_image_processor(const fs::path& from, const fs::path& to) {
   const fs::path file = from / "preprocessor_config.json";
@@ -143,14 +147,15 @@ void copy_image_processor(const fs::path& from, const fs::path& to) {
 }
 
 /// Writes the dense model of a source in Hugging Face's layout, with its tokenizer or labels.
-void write_hugging_face(const ModelSource& source, const fs::path& folder) {
+void write_hugging_face(const ModelSource& source, const ConvertOptions& o) {
+  const fs::path folder = o.to;
   if (source.is_vit()) {
-    io::save_vit(load_vit(source), folder, io::read_vit_labels(source.config()));
+    io::save_vit(load_vit(source), folder, io::read_vit_labels(source.config()), stored_dtype(o));
     if (!source.checkpoint) copy_image_processor(source.path, folder);
   } else {
     const Gpt<float> model = load_gpt(source);
     const auto tokenizer = find_tokenizer(source);
-    io::save_gpt2(model, folder, tokenizer ? tokenizer->end_of_text() : std::nullopt);
+    io::save_gpt2(model, folder, tokenizer ? tokenizer->end_of_text() : std::nullopt, stored_dtype(o));
     if (tokenizer) data::save_tokenizer(*tokenizer, folder);
   }
   std::cout << folder.string() << ": config.json, model.safetensors\n";
@@ -162,14 +167,14 @@ void collapse_model(const ConvertOptions& o) {
   say(source);
   if (!source.checkpoint || std::holds_alternative<DenseFfnConfig>(train::read_ffn(*source.checkpoint)))
     throw ConfigError(o.in, "has no experts: it is dense already (to-hf changes its layout alone)");
-  write_hugging_face(source, o.to);
+  write_hugging_face(source, o);
 }
 
 void to_hugging_face(const ConvertOptions& o) {
   refuse_existing(o.to, o.overwrite);
   const ModelSource source = open_model(o.in);
   say(source);
-  write_hugging_face(source, o.to);
+  write_hugging_face(source, o);
 }
 
 void to_gguf(const ConvertOptions& o) {
@@ -184,10 +189,7 @@ void to_gguf(const ConvertOptions& o) {
     throw ConfigError(o.in,
                       "has no byte-level BPE, the only tokenizer of GPT-2 that llama.cpp knows: train with "
                       "--tokenizer bpe:N");
-  const io::Dtype dtype = o.dtype == "f16"    ? io::Dtype::F16
-                          : o.dtype == "bf16" ? io::Dtype::BF16
-                                              : io::Dtype::F32;
-  io::save_gguf(model, o.to, data::to_gguf(*bpe, model.config.vocab_size), dtype);
+  io::save_gguf(model, o.to, data::to_gguf(*bpe, model.config.vocab_size), stored_dtype(o));
   std::cout << o.to << ": " << train::with_commas(static_cast<Index>(fs::file_size(o.to))) << " bytes\n";
 }
 
@@ -215,12 +217,14 @@ int main(int argc, char** argv) try {
   CLI::App* upcycling = add_command(app, o, "upcycle", "Dense model to fused experts", "File to write");
   add_fusion_options(*upcycling, o);
   upcycling->add_option("--seed", o.seed, "Of the experts and routers");
-  const CLI::App* collapsing = add_command(
+  CLI::App* collapsing = add_command(
       app, o, "collapse", "Fused experts to a dense model in Hugging Face's layout", "Folder to write");
-  const CLI::App* writing =
-      add_command(app, o, "to-hf", "Any model to Hugging Face's layout", "Folder to write");
+  CLI::App* writing = add_command(app, o, "to-hf", "Any model to Hugging Face's layout", "Folder to write");
   CLI::App* packing = add_command(app, o, "to-gguf", "A GPT to GGUF, for llama.cpp", "File to write");
-  packing->add_option("--dtype", o.dtype, "Of the matrices")->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  const CLI::IsMember dtypes({"f32", "f16", "bf16"});
+  for (CLI::App* command : {collapsing, writing})
+    command->add_option("--dtype", o.dtype, "How the weights are stored")->check(dtypes);
+  packing->add_option("--dtype", o.dtype, "How the matrices are stored; vectors are f32")->check(dtypes);
   if (const auto code = parse(app, argc, argv)) return *code;
   if (inspecting->parsed()) inspect(o);
   if (upcycling->parsed()) {

@@ -95,6 +95,20 @@ TEST(Convert, TurnsACheckpointIntoTheFolderThatItsRunExports) {
     EXPECT_TRUE(desk.file(std::string("hf/") + name) == desk.file(std::string("run/") + name)) << name;
 }
 
+TEST(Convert, StoresWeightsAsAskedFor) {
+  const Desk desk;
+  ASSERT_EQ(desk.convert({"to-hf", "dense", "half", "--dtype", "bf16"}).exit_code, 0);
+  const ProgramResult inspected = desk.convert({"inspect", "half"});
+  EXPECT_TRUE(has(inspected.out, "transformer.wte.weight  BF16 ")) << inspected.out;
+  EXPECT_FALSE(has(inspected.out, "F32")) << inspected.out;
+  EXPECT_TRUE(has(desk.file("half/config.json"), "\"torch_dtype\": \"bfloat16\""))
+      << desk.file("half/config.json");
+  EXPECT_EQ(desk.run("generate", {"--model", "half", "--prompt", "line", "--tokens", "3"}).exit_code, 0);
+  // Nothing more is lost on the way back.
+  ASSERT_EQ(desk.convert({"to-hf", "half", "again", "--dtype", "bf16"}).exit_code, 0);
+  EXPECT_TRUE(desk.file("again/model.safetensors") == desk.file("half/model.safetensors"));
+}
+
 TEST(Convert, GgufGivesTheModelAndItsTokenizerBack) {
   const Desk desk;
   ASSERT_EQ(desk.convert({"to-gguf", "dense", "model.gguf"}).exit_code, 0);

@@ -40,6 +40,17 @@ std::string refusal(const std::string& header, std::size_t data_bytes = 0) {
   return refusal_of_bytes(file_of(header, data_bytes));
 }
 
+/// The message of the FormatError that `action` throws.
+template <class Action>
+std::string message_of(const Action& action) {
+  try {
+    action();
+  } catch (const FormatError& error) {
+    return error.what();
+  }
+  return {};
+}
+
 /// Whether a message contains a text.
 bool says(const std::string& message, const std::string& text) {
   return message.find(text) != std::string::npos;
@@ -145,6 +156,58 @@ TEST(Safetensors, FloatsDoublesAndHalvesConvertOnRead) {
   EXPECT_TRUE(std::isnan(halves.values()[6]));
   EXPECT_EQ(reader.read<float>("b").values()[0], 1.0F);
   EXPECT_EQ(reader.read<float>("b").values()[1], -3.0F);
+}
+
+template <Scalar T>
+void expect_views() {
+  const TemporaryFolder folder;
+  const auto tensors = some_tensors<T>();
+  write_safetensors(folder / "m.safetensors", tensors);
+  const SafetensorsReader reader(folder / "m.safetensors");
+  for (const auto& [name, tensor] : tensors)
+    EXPECT_TRUE(std::ranges::equal(reader.view<T>(name), tensor.values())) << name;
+  EXPECT_EQ(reader.view<T>("weight").data(), reader.view<T>("weight").data());
+}
+
+TEST(Safetensors, ViewsShowTheNumbersInTheFile) {
+  expect_views<float>();
+  expect_views<double>();
+}
+
+TEST(Safetensors, ViewsAreRefusedOfAnotherDtypeAndWhereNumbersAreNotAligned) {
+  const TemporaryFolder folder;
+  std::string header = R"({"a":)" + entry("[1]", 0, 4) + R"(,"h":)" + entry("[1]", 4, 6, "F16") + "}";
+  while (header.size() % 8 != 0) header += ' ';
+  const SafetensorsReader aligned(folder.file("aligned", file_of(header, 6)));
+  EXPECT_EQ(aligned.view<float>("a")[0], 0.0F);
+  EXPECT_TRUE(
+      says(message_of([&] { aligned.view<double>("a"); }), R"("a" is of F32: a view of F64 needs that)"));
+  EXPECT_TRUE(says(message_of([&] { aligned.view<float>("h"); }), R"("h" is of F16)"));
+  EXPECT_TRUE(says(message_of([&] { aligned.view<float>("x"); }), "there is no tensor"));
+  const SafetensorsReader odd(folder.file("odd", file_of(header + ' ', 6)));
+  EXPECT_EQ(odd.read<float>("a").values()[0], 0.0F);
+  EXPECT_TRUE(says(message_of([&] { odd.view<float>("a"); }), "it can only be read"));
+}
+
+TEST(Safetensors, WeightsAreStoredAsAskedFor) {
+  const TemporaryFolder folder;
+  const auto tensors = some_tensors<double>();
+  for (const Dtype dtype : {Dtype::F32, Dtype::F16, Dtype::BF16}) {
+    write_safetensors(folder / "m", tensors, {}, dtype);
+    const SafetensorsReader reader(folder / "m");
+    const double step = dtype == Dtype::F32 ? 0x1p-24 : dtype == Dtype::F16 ? 0x1p-11 : 0x1p-8;
+    for (const auto& [name, tensor] : tensors) {
+      EXPECT_EQ(reader.tensor(name).dtype, dtype);
+      const auto read = reader.read<double>(name);
+      for (std::size_t i = 0; i < read.values().size(); ++i)
+        EXPECT_NEAR(read.values()[i], tensor.values()[i], std::abs(tensor.values()[i]) * step + 0x1p-25);
+    }
+  }
+  EXPECT_THROW(write_safetensors(folder / "n", tensors, {}, Dtype::I32), ConfigError);
+  EXPECT_THROW(write_safetensors(folder / "n", some_tensors<float>(), {}, Dtype::F64), ConfigError);
+  tensors[0].tensor.values()[0] = 1e6;
+  EXPECT_THROW(write_safetensors(folder / "n", tensors, {}, Dtype::F16), ConfigError);
+  EXPECT_FALSE(std::filesystem::exists(folder / "n"));
 }
 
 TEST(Safetensors, IntegersReadAsIntegersOnly) {

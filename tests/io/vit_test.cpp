@@ -185,7 +185,7 @@ TEST(VitFolder, ATensorWithoutAPlaceIsRefused) {
 
 /// Writes a model under timm's names, with the config.json of an architecture.
 void save_timm(const Vit<float>& model, const std::filesystem::path& folder, nlohmann::ordered_json json) {
-  save_hugging_face(folder, detail::timm_layout(model), json);
+  save_hugging_face(folder, detail::timm_layout(model), json, Dtype::F32);
 }
 
 TEST(TimmVit, LoadsUnderItsOwnNames) {

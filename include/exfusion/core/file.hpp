@@ -111,6 +111,7 @@ class FileDescriptor {
 
   /// The system's number for it.
   int number() const { return descriptor_; }
+  const std::filesystem::path& path() const { return path_; }
 
   void flush_to_disk() {
     if (::fsync(descriptor_) != 0) fail("cannot be flushed to disk");
@@ -153,7 +154,7 @@ requires std::invocable<Write&, detail::FileDescriptor&>
 void write_file_atomically(const std::filesystem::path& path, Write&& write) {
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::filesystem::path temporary = path;
-  temporary += "." + std::to_string(::getpid()) + ".tmp";
+  temporary.concat(".").concat(std::to_string(::getpid())).concat(".tmp");
   try {
     detail::FileDescriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
     struct stat existing {};

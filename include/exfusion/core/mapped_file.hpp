@@ -16,12 +16,15 @@ namespace exfusion {
 class MappedFile {
  public:
   /// Throws IoError when the file cannot be opened, is not a regular file or cannot be mapped.
-  explicit MappedFile(const std::filesystem::path& path) {
-    const detail::FileDescriptor file(path, O_RDONLY);
+  explicit MappedFile(const std::filesystem::path& path)
+      : MappedFile(detail::FileDescriptor(path, O_RDONLY)) {}
+  /// The same of a file that is open.
+  explicit MappedFile(const detail::FileDescriptor& file) {
     size_ = static_cast<std::size_t>(file.size());
     if (size_ == 0) return;
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number(), 0);
-    if (address == MAP_FAILED) throw IoError(path.string(), "cannot be mapped: ", std::strerror(errno));
+    if (address == MAP_FAILED)
+      throw IoError(file.path().string(), "cannot be mapped: ", std::strerror(errno));
     data_ = static_cast<const std::byte*>(address);
   }
   MappedFile(MappedFile&& other) noexcept

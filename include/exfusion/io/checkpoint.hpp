@@ -22,7 +22,7 @@
 namespace exfusion::io {
 
 // A checkpoint is one safetensors file: arrays, and in the metadata what else a run needs to go on
-// (docs/runs.md). Every array has an XXH3 hash in the metadata, the header has one of itself.
+// (docs/formats.md). Every array has an XXH3 hash in the metadata, the header has one of itself.
 
 /// The version of this layout, apart from the library's own.
 inline constexpr int checkpoint_version = 1;

@@ -13,7 +13,7 @@
 #include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/file.hpp>
 #include <exfusion/core/tensor.hpp>
-#include <exfusion/io/dtype.hpp>
+#include <exfusion/io/narrow.hpp>
 
 namespace exfusion::io {
 
@@ -57,30 +57,6 @@ inline std::uint32_t gguf_tensor_type(Dtype dtype) {
 
 constexpr std::uint64_t gguf_aligned(std::uint64_t offset, std::uint64_t alignment) {
   return (offset + alignment - 1) / alignment * alignment;
-}
-
-/// `value` in half precision. Throws ConfigError when it is finite and beyond F16's range.
-inline std::uint16_t checked_float16(float value) {
-  const std::uint16_t half = to_float16(value);
-  if (std::isfinite(value) && !std::isfinite(from_float16(half)))
-    throw ConfigError("gguf", "the weight ", value, " is beyond F16, which ends at 65504: store F32 or BF16");
-  return half;
-}
-
-/// `values` as bytes of the dtype. Throws as `checked_float16` does.
-template <Scalar T>
-std::vector<std::byte> narrowed(std::span<const T> values, Dtype dtype) {
-  std::vector<std::byte> bytes(values.size() * info(dtype).bytes);
-  const auto store = [&](std::size_t i, auto number) {
-    std::memcpy(bytes.data() + i * sizeof number, &number, sizeof number);
-  };
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto value = static_cast<float>(values[i]);
-    if (dtype == Dtype::F32) store(i, value);
-    if (dtype == Dtype::F16) store(i, checked_float16(value));
-    if (dtype == Dtype::BF16) store(i, Bfloat16::from(value));
-  }
-  return bytes;
 }
 
 }  // namespace detail
@@ -144,7 +120,7 @@ class GgufWriter {
     write_file_atomically(path, [&](exfusion::detail::FileDescriptor& file) {
       file.write_all(std::as_bytes(std::span(header)));
       for (const auto& [tensor, dtype] : tensors_) {
-        auto bytes = detail::narrowed<T>(tensor.values(), dtype);
+        auto bytes = narrowed<T>(tensor.values(), dtype);
         bytes.resize(detail::gguf_aligned(bytes.size(), detail::gguf_alignment));
         file.write_all(bytes);
       }

@@ -120,18 +120,19 @@ void check_tied_head(const SafetensorsFolder& files, const Gpt<T>& model) {
 }  // namespace detail
 
 /// Writes a dense GPT into `folder` (made if missing) as Hugging Face's GPT-2: model.safetensors, then
-/// config.json, each whole or not at all. A model of floats is stored as F32, one of doubles as F64. Throws
-/// ConfigError when the layout cannot hold the model (a gated feed-forward network), IoError.
+/// config.json, each whole or not at all. Weights are stored as `dtype`: F32, F16, BF16, or
+/// as they are. Throws ConfigError when the layout cannot hold the model (a gated feed-forward network) or
+/// F16 a weight, IoError.
 template <Scalar T>
 void save_gpt2(const Gpt<T>& model, const std::filesystem::path& folder,
-               std::optional<std::int32_t> end_of_text = std::nullopt) {
+               std::optional<std::int32_t> end_of_text = std::nullopt, Dtype dtype = dtype_of<T>) {
   const GptConfig& config = model.config;
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     detail::check_exportable("save_gpt2", model.blocks[i].ffn, config.activation, config.hidden(),
                              static_cast<Index>(i));
   }
   save_hugging_face(folder, detail::gpt2_layout(model, "transformer."),
-                    gpt2_config(config, std::same_as<T, float> ? "float32" : "float64", end_of_text));
+                    gpt2_config(config, torch_name(dtype), end_of_text), dtype);
 }
 
 /// Reads a Hugging Face GPT-2 from `folder`; its names may be bare or begin with "transformer.". `dropout`

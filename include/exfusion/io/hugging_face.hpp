@@ -89,10 +89,25 @@ inline void require_shape(const SafetensorsFolder& files, const std::string& nam
 
 }  // namespace detail
 
-/// Writes `folder`/model.safetensors, then config.json, each whole or not at all. Throws IoError.
+/// What Hugging Face calls a dtype in config.json.
+inline const char* torch_name(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::F64:
+      return "float64";
+    case Dtype::F16:
+      return "float16";
+    case Dtype::BF16:
+      return "bfloat16";
+    default:
+      return "float32";
+  }
+}
+
+/// Writes `folder`/model.safetensors, then config.json, each whole or not at all. Throws as
+/// `write_safetensors` does.
 template <Scalar T>
 void save_hugging_face(const std::filesystem::path& folder, const std::vector<LayoutTensor<T>>& layout,
-                       const nlohmann::ordered_json& config) {
+                       const nlohmann::ordered_json& config, Dtype dtype) {
   make_folder(folder);
   std::vector<NamedTensor<T>> tensors;
   for (const auto& entry : layout) {
@@ -101,7 +116,7 @@ void save_hugging_face(const std::filesystem::path& folder, const std::vector<La
     tensors.back().tensor = Tensor<T>::empty(detail::stored_shape(entry));
     detail::transpose(entry.tensor, tensors.back().tensor);
   }
-  write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
+  write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}}, dtype);
   write_file_atomically(folder / "config.json",
                         config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }

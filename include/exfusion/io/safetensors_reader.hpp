@@ -12,6 +12,7 @@
 #include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/file.hpp>
 #include <exfusion/core/int_tensor.hpp>
+#include <exfusion/core/mapped_file.hpp>
 #include <exfusion/core/tensor.hpp>
 #include <exfusion/io/safetensors_header.hpp>
 
@@ -21,9 +22,10 @@ namespace exfusion::io {
 /// read one at a time.
 class SafetensorsReader {
  public:
-  /// Throws IoError when the file cannot be read, FormatError when it is not a valid safetensors file.
+  /// Throws IoError when the file cannot be read or mapped, FormatError when it is not a valid safetensors
+  /// file.
   explicit SafetensorsReader(const std::filesystem::path& path)
-      : path_(path.string()), file_(path, O_RDONLY), header_(read_header()) {
+      : path_(path.string()), file_(path, O_RDONLY), header_(read_header()), mapped_(file_) {
     for (std::size_t i = 0; i < header_.tensors.size(); ++i) index_[header_.tensors[i].name] = i;
   }
 
@@ -79,6 +81,27 @@ class SafetensorsReader {
     }
     require_kind(name, true);
     read_values<T>(tensor(name), target.values());
+  }
+
+  /// A tensor's numbers where they lie in the file, which is mapped into memory: nothing is copied, and
+  /// nothing read before it is looked at. Valid as long as the reader; the file must not be cut short
+  /// meanwhile. Throws FormatError when there is none of that name, it is of another dtype than `T`, or does
+  /// not lie at a multiple of `T`'s size (files whose header is not padded); IoError when the file cannot be
+  /// mapped.
+  template <Scalar T>
+  std::span<const T> view(const std::string& name) const {
+    const TensorInfo& stored = tensor(name);
+    if (stored.dtype != dtype_of<T>) {
+      throw FormatError(path_, detail::printable(name), " is of ", info(stored.dtype).name, ": a view of ",
+                        info(dtype_of<T>).name, " needs that");
+    }
+    if ((data_begin_ + stored.begin) % sizeof(T) != 0) {
+      throw FormatError(path_, detail::printable(name), " lies at byte ", data_begin_ + stored.begin,
+                        ", no multiple of ", sizeof(T), ": it can only be read");
+    }
+    const auto bytes = mapped_.bytes().subspan(static_cast<std::size_t>(data_begin_ + stored.begin),
+                                               static_cast<std::size_t>(stored.end - stored.begin));
+    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
   }
 
   /// A tensor's bytes as stored. Throws FormatError when there is none of that name, or `room` has another
@@ -203,6 +226,7 @@ class SafetensorsReader {
   std::uint64_t data_begin_ = 0;
   std::string header_text_;
   SafetensorsHeader header_;
+  MappedFile mapped_;
   std::map<std::string, std::size_t> index_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <list>
 #include <map>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include <exfusion/core/file.hpp>
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/io/narrow.hpp>
 #include <exfusion/io/safetensors_header.hpp>
 
 namespace exfusion::io {
@@ -87,15 +89,24 @@ inline void write_safetensors_file(const std::filesystem::path& path, std::strin
   });
 }
 
-/// Writes tensors of floats as F32 (of doubles as F64), sorted by name, whole or not at all. Throws
-/// ConfigError as `safetensors_header` does, IoError when the file cannot be written.
+/// Writes tensors as F32, F16 or BF16, or as they are (floats as F32, doubles as F64), sorted by name, whole
+/// or not at all. Throws ConfigError as `safetensors_header` and `narrowed` do and for another dtype, IoError
+/// when the file cannot be written.
 template <Scalar T>
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor<T>>& tensors,
-                       const std::map<std::string, std::string>& metadata = {}) {
+                       const std::map<std::string, std::string>& metadata = {}, Dtype dtype = dtype_of<T>) {
+  if (dtype != dtype_of<T> && dtype != Dtype::F32 && dtype != Dtype::F16 && dtype != Dtype::BF16)
+    throw ConfigError("safetensors", "weights as ", info(dtype).name,
+                      " cannot be written: F32, F16 and BF16 can");
   std::vector<SafetensorsEntry> entries;
+  std::list<std::vector<std::byte>> converted;
   for (const auto& [name, tensor] : tensors) {
     const Shape& shape = tensor.shape();
-    entries.push_back({name, dtype_of<T>, {}, std::as_bytes(tensor.values())});
+    const std::span<const T> values = tensor.values();
+    const bool as_it_is = dtype == dtype_of<T>;
+    if (!as_it_is) converted.push_back(narrowed(values, dtype));
+    entries.push_back(
+        {name, dtype, {}, as_it_is ? std::as_bytes(values) : std::span<const std::byte>(converted.back())});
     for (int axis = 0; axis < shape.rank(); ++axis) entries.back().shape.push_back(shape[axis]);
   }
   sort_entries(entries);

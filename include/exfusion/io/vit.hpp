@@ -154,12 +154,12 @@ Vit<T> load_layout(const SafetensorsFolder& files, const VitConfig& config, cons
 
 /// Writes a dense ViT into `folder` (made if missing) as Hugging Face's ViTForImageClassification:
 /// model.safetensors, then config.json, each whole or not at all. `labels` names the classes, distinctly;
-/// empty: LABEL_0 and so on. A model of floats is stored as F32, one of doubles as F64. Throws ConfigError
-/// when the layout cannot hold the model (mean pooling, a gated feed-forward network) or the labels do not
-/// fit, IoError.
+/// empty: LABEL_0 and so on. Weights are stored as `dtype`: F32, F16, BF16, or as they are. Throws
+/// ConfigError when the layout cannot hold the model (mean pooling, a gated feed-forward network) or F16 a
+/// weight, or the labels do not fit, IoError.
 template <Scalar T>
 void save_vit(const Vit<T>& model, const std::filesystem::path& folder,
-              const std::vector<std::string>& labels = {}) {
+              const std::vector<std::string>& labels = {}, Dtype dtype = dtype_of<T>) {
   const VitConfig& config = model.config;
   if (config.pooling != Pooling::cls) {
     throw ConfigError("save_vit", "the model pools by the mean: this layout has only the class token");
@@ -174,8 +174,7 @@ void save_vit(const Vit<T>& model, const std::filesystem::path& folder,
     detail::check_exportable("save_vit", model.blocks[i].ffn, config.activation, config.hidden(),
                              static_cast<Index>(i));
   }
-  save_hugging_face(folder, detail::vit_layout(model),
-                    vit_config(config, labels, std::same_as<T, float> ? "float32" : "float64"));
+  save_hugging_face(folder, detail::vit_layout(model), vit_config(config, labels, torch_name(dtype)), dtype);
 }
 
 /// Reads a Hugging Face ViTForImageClassification or one of timm's Vision Transformers from `folder`.

@@ -15,7 +15,7 @@
 
 namespace exfusion::train {
 
-// The checkpoints of one run in one folder: step-<N>.safetensors, and best.safetensors, a second name of one
+// The checkpoints of one run in one folder: step-N.safetensors, and best.safetensors, a second name of one
 // of them or a copy.
 
 /// One of the files, as its name says.
@@ -34,7 +34,7 @@ inline std::filesystem::path best_checkpoint_path(const std::filesystem::path& f
   return folder / "best.safetensors";
 }
 
-/// All step-<N>.safetensors in `folder`, the newest first; none when there is no such folder.
+/// All step-N.safetensors in `folder`, the newest first; none when there is no such folder.
 inline std::vector<StoredCheckpoint> list_checkpoints(const std::filesystem::path& folder) {
   constexpr std::string_view before = "step-", after = ".safetensors";
   std::vector<StoredCheckpoint> found;
@@ -76,7 +76,7 @@ inline std::unique_ptr<io::CheckpointReader> open_newest_checkpoint(const std::f
 }
 
 /// Renames the checkpoints of later steps than `step`, so that a run that goes on from there never comes upon
-/// them: step-<N>.safetensors becomes step-<N>.abandoned. Returns how many there were. Throws IoError.
+/// them: step-N.safetensors becomes step-N.abandoned. Returns how many there were. Throws IoError.
 inline Index abandon_later_checkpoints(const std::filesystem::path& folder, Index step) {
   Index count = 0;
   for (const StoredCheckpoint& later : list_checkpoints(folder)) {

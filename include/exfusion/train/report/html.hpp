@@ -45,7 +45,7 @@ inline std::string escaped(std::string_view text) {
   return result;
 }
 
-/// <name attributes>content</name>; the content is HTML.
+/// An element `name` with attributes and content; the content is HTML.
 inline std::string element(std::string_view name, std::string_view attributes, std::string_view content) {
   std::string result = "<";
   result.append(name);
