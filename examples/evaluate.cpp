@@ -1,4 +1,4 @@
-// Measures a model on data: loss and perplexity of a text, loss and accuracy of images.
+// Measures a model on data: loss, perplexity and bits per byte of a text, loss and accuracy of images.
 //
 //   evaluate MODEL --data book.txt
 //   evaluate MODEL --data cifar10:DIR
@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <numbers>
 #include <optional>
 #include <span>
 #include <string>
@@ -90,6 +91,17 @@ Tokens load_tokens(const EvaluateOptions& o, const ModelSource& source, const Gp
   return tokens;
 }
 
+/// Bytes of text that the first `count` targets stand for; an end of a text stands for none.
+double bytes_of(const data::Tokenizer& tokenizer, data::TokenView tokens, Index count) {
+  double bytes = 0;
+  for (Index i = 1; i <= count; ++i) {
+    const std::int32_t token = tokens[i];
+    if (token != tokenizer.end_of_text() && token < tokenizer.vocab_size())
+      bytes += static_cast<double>(tokenizer.decode(token).size());
+  }
+  return bytes;
+}
+
 void evaluate_gpt(const EvaluateOptions& o, const ModelSource& source) {
   const Gpt<float> model = load_gpt(source);
   const Index context = o.context == 0 ? model.config.context : o.context;
@@ -100,6 +112,13 @@ void evaluate_gpt(const EvaluateOptions& o, const ModelSource& source) {
   const double loss = train::evaluate_text(model, batches);
   std::cout << "tokens: " << train::with_commas(batches.windows() * context) << " in windows of " << context
             << "\nloss: " << number(loss) << "\nperplexity: " << number(std::exp(loss)) << '\n';
+  const auto tokenizer = find_tokenizer(source);
+  const Index predicted = batches.windows() * context;
+  const double bytes = tokenizer ? bytes_of(*tokenizer, tokens.view, predicted) : 0;
+  if (bytes > 0) {
+    const double bits = loss * static_cast<double>(predicted) / std::numbers::ln2;
+    std::cout << "bits per byte: " << number(bits / bytes) << '\n';
+  }
   if (o.logits.empty()) return;
   io::write_npy(o.logits, {batches.windows(), context, model.config.vocab_size}, [&](const auto& append) {
     for (Index i = 0; i < batches.size(); ++i)

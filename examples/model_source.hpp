@@ -67,9 +67,9 @@ inline ModelSource open_model(const std::filesystem::path& path) {
     source.gguf = std::make_unique<io::GgufReader>(path);
     return source;
   }
-  const bool is_folder =
-      !std::filesystem::exists(path, error) || std::filesystem::exists(path / "config.json", error);
-  if (!is_folder) source.checkpoint = open_checkpoint(path, source.notes);
+  if (!std::filesystem::exists(path, error)) throw IoError(path.string(), "does not exist");
+  if (!std::filesystem::exists(path / "config.json", error))
+    source.checkpoint = open_checkpoint(path, source.notes);
   return source;
 }
 

@@ -64,6 +64,8 @@ TEST(Evaluate, MeasuresAText) {
   const double loss = train::evaluate_text(model, batches);
   EXPECT_NEAR(number_after(result.out, "loss: "), loss, 2e-6);
   EXPECT_NEAR(number_after(result.out, "perplexity: "), std::exp(loss), 2e-4);
+  // Every character is a byte.
+  EXPECT_NEAR(number_after(result.out, "bits per byte: "), loss / std::log(2), 3e-6);
   const auto [header, logits] = read_npy(desk.folder / "logits.npy");
   const auto expected = model({}, batches[0].tokens);
   EXPECT_NE(header.find("'shape': (" + std::to_string(batches.windows()) + ", 8, " +
