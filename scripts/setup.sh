@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs on Debian and its relatives (as root or with sudo); elsewhere says what is needed.
 # With --bench also what scripts/bench.sh draws its plots with; with --dev also what contributors' checks need:
-# clang with its sanitizers, fuzzer and OpenMP runtime, clang-format, clang-tidy.
+# clang with its sanitizers, fuzzer and OpenMP runtime, clang-format, clang-tidy, Doxygen.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
@@ -10,7 +10,7 @@ packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-d
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
 [ "${1:-}" = "--dev" ] && packages+=(clang libclang-rt-14-dev libomp-dev libomp-14-dev clang-format-14 clang-tidy-14 git
-  python3)
+  python3 doxygen)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'
