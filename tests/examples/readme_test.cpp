@@ -17,15 +17,5 @@ TEST(Readme, ShowsTheMinimalProgramAsItIsBuilt) {
   EXPECT_EQ(readme.substr(begin, end - begin), read_file(source_folder / "examples/minimal.cpp"));
 }
 
-TEST(Readme, NamesScriptsAndPagesThatExist) {
-  const std::string readme = read_file(source_folder / "README.md");
-  for (const char* name :
-       {"scripts/demo.sh", "scripts/test.sh", "docs/architecture.md", "docs/conventions.md", "docs/method.md",
-        "docs/optimizers.md", "examples/minimal.cpp"}) {
-    EXPECT_NE(readme.find(name), std::string::npos) << name;
-    EXPECT_TRUE(std::filesystem::exists(source_folder / name)) << name;
-  }
-}
-
 }  // namespace
 }  // namespace exfusion

@@ -1,0 +1,111 @@
+// Every shell block in README.md and docs/ runs: those of one document one after the other, in a folder that
+// has what their readers are taken to have. Only what would take long is made short: the programs get a limit
+// of time, and the scripts that build and test everything are checked for being there.
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include <exfusion/core/rng.hpp>
+
+#include "markdown_blocks.hpp"
+#include "shell.hpp"
+
+namespace exfusion::testing {
+namespace {
+
+const std::filesystem::path source = EXFUSION_SOURCE_DIR;
+const std::filesystem::path programs = EXFUSION_PROGRAM_DIR;
+
+void make_executable(const TemporaryFolder& folder, const std::string& name, const std::string& script) {
+  const std::filesystem::path path = folder / name;
+  std::filesystem::create_directories(path.parent_path());
+  folder.file(name, "#!/usr/bin/env bash\n" + script);
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+
+/// The programs, in bin, where `build/release/bin` leads, too. Training ends after a second, as a run that
+/// has reached a limit that its user gave.
+void add_programs(const TemporaryFolder& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(programs)) {
+    const std::string name = entry.path().filename();
+    if (name.ends_with("_test") || name.starts_with("bench_")) continue;
+    const bool trains = name.starts_with("train_");
+    make_executable(folder, "bin/" + name,
+                    "exec '" + entry.path().string() + "' \"$@\"" +
+                        (trains ? " --max-minutes 0.02 --eval-interval 1 --eval-batches 1" : "") + '\n');
+  }
+  std::filesystem::create_directories(folder / "build/release");
+  std::filesystem::create_directory_symlink(folder / "bin", folder / "build/release/bin");
+}
+
+/// The project's scripts, which only say whether they exist; so do CMake's presets.
+void add_scripts(const TemporaryFolder& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(source / "scripts")) {
+    if (entry.path().extension() == ".sh")
+      make_executable(folder, "scripts/" + entry.path().filename().string(),
+                      "exec bash -n '" + entry.path().string() + "'\n");
+  }
+  make_executable(folder, "bin/cmake",
+                  "cd '" + source.string() +
+                      "'\n"
+                      "while [ \"$1\" != --preset ]; do shift; done\n"
+                      "exec grep -q '\"name\": \"'\"$2\"'\"' CMakePresets.json\n");
+}
+
+/// What the documents take a reader to have: texts, a pretrained model, CIFAR-10.
+void add_data(const TemporaryFolder& folder) {
+  std::string headers, pages;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(source / "include")) {
+    if (entry.is_regular_file()) headers += read_file(entry.path());
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(source / "docs")) {
+    if (entry.is_regular_file()) pages += read_file(entry.path());
+  }
+  headers.resize(300'000);  // enough for all, and quick
+  folder.file("book.txt", headers);
+  folder.file("my_text.txt", headers);
+  folder.file("other.txt", pages);
+  const ShellResult made = run_shell(
+      folder,
+      "bin/train_gpt --data other.txt --tokenizer bpe:512 --layers 1 --heads 2 --d-model 32 --context 64 "
+      "--batch 4 --steps 2 --sample 1 --out gpt2");
+  ASSERT_TRUE(made.succeeded) << made.output;
+  std::filesystem::create_directory(folder / "cifar");
+  Rng rng(1);
+  for (const char* name : {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+                           "data_batch_5.bin", "test_batch.bin"}) {
+    std::string records;
+    for (int i = 0; i < 40; ++i) {
+      records += static_cast<char>(i % 10);
+      for (int pixel = 0; pixel < 3 * 32 * 32; ++pixel) records += static_cast<char>(rng.below(256));
+    }
+    folder.file(std::string("cifar/") + name, records);
+  }
+}
+
+std::set<std::string> documents_with_commands() {
+  std::set<std::string> documents;
+  for (const MarkdownBlock& block : documented("sh")) documents.insert(block.document);
+  return documents;
+}
+
+class DocumentedCommands : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(DocumentedCommands, Run) {
+  const TemporaryFolder folder;
+  add_programs(folder);
+  add_scripts(folder);
+  ASSERT_NO_FATAL_FAILURE(add_data(folder));
+  for (const MarkdownBlock& block : documented("sh")) {
+    if (block.document != GetParam()) continue;
+    const ShellResult run = run_shell(folder, "export PATH=\"$PWD/bin:$PATH\"\n" + block.text);
+    ASSERT_TRUE(run.succeeded) << block.place() << " fails:\n" << block.text << '\n' << run.output;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Documents, DocumentedCommands, ::testing::ValuesIn(documents_with_commands()),
+                         [](const auto& document) { return document.param; });
+
+}  // namespace
+}  // namespace exfusion::testing
