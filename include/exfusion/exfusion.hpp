@@ -28,6 +28,7 @@
 #include <exfusion/models/ffn_config.hpp>
 #include <exfusion/models/flops.hpp>
 #include <exfusion/models/gpt.hpp>
+#include <exfusion/models/gpt_decoder.hpp>
 #include <exfusion/models/upcycle.hpp>
 #include <exfusion/models/vit.hpp>
 #include <exfusion/nn/attention.hpp>

@@ -2,6 +2,7 @@
 
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/gemm_grid.hpp>
+#include <exfusion/kernels/matrix_vector.hpp>
 
 // Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose. With
 // EXFUSION_ONEDNN, products of float matrices on all threads are oneDNN's; what is rounded to bfloat16, and
@@ -53,6 +54,8 @@ using FullGemm = OwnGemm<T>;
 template <Scalar T>
 void Gemm<T>::multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                        const T* bias) {
+  const bool is_vector = c.rows == 1 && a.column_stride == 1 && b.row_stride == 1;
+  if (is_vector) return MatrixVector<T>::multiply(b.transposed(), a.data, c.data, accumulate, bias);
   detail::FullGemm<T>::multiply(a, b, c, {.accumulate = accumulate, .bias = bias});
 }
 
