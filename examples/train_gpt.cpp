@@ -15,6 +15,7 @@
 #include <exfusion/data/token_dataset.hpp>
 #include <exfusion/data/tokenizer_file.hpp>
 #include <exfusion/io/gpt2.hpp>
+#include <exfusion/models/gpt_decoder.hpp>
 #include <exfusion/train/evaluate.hpp>
 #include <exfusion/train/fusion_table.hpp>
 #include <exfusion/train/sample.hpp>
@@ -168,10 +169,12 @@ train::ValidationRow evaluate(const Model& model, const Ema<float>* average,
 template <class Model>
 std::string sample(const Model& model, const data::TokenDataset& text, Index length, Rng rng) {
   std::vector<std::int32_t> tokens;
-  train::generate(model, {text.validation[0]}, length, {.temperature = 0.8}, rng, [&](std::int32_t token) {
-    tokens.push_back(token);
-    return true;
-  });
+  const std::int32_t first = text.validation[0];
+  train::generate(GptDecoder(model), std::span(&first, 1), length, {.temperature = 0.8}, rng,
+                  [&](std::int32_t token) {
+                    tokens.push_back(token);
+                    return true;
+                  });
   return text.tokenizer.decode(tokens);
 }
 

@@ -1,6 +1,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -42,6 +43,30 @@ TEST(Sample, TopKLeavesTheKLikeliest) {
   EXPECT_EQ(frequencies({.temperature = 1.0, .top_k = 9}), frequencies({.temperature = 1.0}));
 }
 
+TEST(Sample, TopPLeavesTheFewestThatHaveItsProbability) {
+  double total = 0;
+  for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+  const double first = std::exp(2.0) / total, second = std::exp(1.0) / total;
+  const auto one = frequencies({.temperature = 1.0, .top_p = first - 0.01});
+  EXPECT_NEAR(one[1], 1.0, 1e-9);
+  const auto two = frequencies({.temperature = 1.0, .top_p = first + 0.01});
+  EXPECT_EQ(two[0], 0);
+  EXPECT_EQ(two[3], 0);
+  EXPECT_NEAR(two[1], first / (first + second), 0.015);
+  const auto three = frequencies({.temperature = 1.0, .top_p = first + second + 0.01});
+  EXPECT_GT(three[0], 0);
+  EXPECT_EQ(three[3], 0);
+  // Of the two likeliest the first has more than 0.7: the nucleus is one of the rest.
+  EXPECT_NEAR(frequencies({.temperature = 1.0, .top_k = 2, .top_p = 0.7})[1], 1.0, 1e-9);
+}
+
+TEST(Sample, TokensBeyondTheVocabularyAreNeverDrawn) {
+  Rng rng(1);
+  const std::array<float, 4> padded{0.0F, 1.0F, 9.0F, 9.0F};
+  EXPECT_EQ(sample_token<float>(padded, {.temperature = 0, .vocab_size = 2}, rng), 1);
+  for (int i = 0; i < 100; ++i) EXPECT_LT(sample_token<float>(padded, {.vocab_size = 2}, rng), 2);
+}
+
 TEST(Sample, TemperatureZeroTakesTheLikeliest) {
   Rng rng(1);
   EXPECT_EQ(sample_token<float>(logits, {.temperature = 0}, rng), 1);
@@ -60,44 +85,49 @@ TEST(Sample, RefusesOptionsAndLogitsThatMakeNoSense) {
   EXPECT_THROW(sample_token<float>(logits, {.temperature = -1}, rng), ConfigError);
   EXPECT_THROW(sample_token<float>(logits, {.temperature = nan}, rng), ConfigError);
   EXPECT_THROW(sample_token<float>(logits, {.top_k = -1}, rng), ConfigError);
+  for (const double top_p : {0.0, -1.0, 1.1, nan})
+    EXPECT_THROW(sample_token<float>(logits, {.top_p = top_p}, rng), ConfigError);
+  EXPECT_THROW(sample_token<float>(logits, {.vocab_size = -1}, rng), ConfigError);
   const std::array<float, 2> damaged{0.0F, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_THROW(sample_token<float>(damaged, {}, rng), Error);
 }
 
-/// Predicts the token after the last one it sees, modulo 5; notes how many it saw.
-struct CountingModel {
-  struct {
-    Index context = 3;
-  } config;
-  mutable std::vector<Index> lengths;
+/// Predicts the token after the last one it sees, modulo 5; notes how many it is given.
+struct CountingDecoder {
+  std::vector<std::size_t>& given;
+  std::array<float, 5> result{};
 
-  Tensor<float> last_logits(const Context<float>&, const IntTensor& tokens) const {
-    lengths.push_back(tokens.shape()[1]);
-    auto result = Tensor<float>::zeros({1, 5});
-    result.data()[(tokens.values().back() + 1) % 5] = 100;
+  std::span<const float> operator()(std::span<const std::int32_t> tokens) {
+    given.push_back(tokens.size());
+    result.fill(0);
+    result[static_cast<std::size_t>(tokens.back() + 1) % 5] = 100;
     return result;
   }
 };
 
-TEST(Generate, ContinuesFromTheLastContextTokens) {
-  const CountingModel model;
+TEST(Generate, GivesTheDecoderThePromptAndThenEachTokenItDrew) {
+  std::vector<std::size_t> given;
   Rng rng(1);
   std::vector<std::int32_t> drawn;
-  generate(model, {0, 1}, 6, {}, rng, [&](std::int32_t token) {
+  const std::vector<std::int32_t> prompt{0, 1};
+  generate(CountingDecoder{given}, prompt, 6, {}, rng, [&](std::int32_t token) {
     drawn.push_back(token);
     return true;
   });
   EXPECT_EQ(drawn, (std::vector<std::int32_t>{2, 3, 4, 0, 1, 2}));
-  EXPECT_EQ(model.lengths, (std::vector<Index>{2, 3, 3, 3, 3, 3}));
+  EXPECT_EQ(given, (std::vector<std::size_t>{2, 1, 1, 1, 1, 1}));
 }
 
 TEST(Generate, StopsWhenToldAndRefusesAnEmptyPrompt) {
-  const CountingModel model;
+  std::vector<std::size_t> given;
   Rng rng(1);
   int calls = 0;
-  generate(model, {0}, 6, {}, rng, [&](std::int32_t) { return ++calls < 2; });
+  const std::vector<std::int32_t> prompt{0};
+  generate(CountingDecoder{given}, prompt, 6, {}, rng, [&](std::int32_t) { return ++calls < 2; });
   EXPECT_EQ(calls, 2);
-  EXPECT_THROW(generate(model, {}, 6, {}, rng, [](std::int32_t) { return true; }), ConfigError);
+  EXPECT_EQ(given.size(), 2U);
+  EXPECT_THROW(generate(CountingDecoder{given}, {}, 6, {}, rng, [](std::int32_t) { return true; }),
+               ConfigError);
 }
 
 }  // namespace

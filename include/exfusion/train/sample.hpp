@@ -5,68 +5,97 @@
 #include <cstdint>
 #include <numeric>
 #include <span>
-#include <type_traits>
 #include <vector>
 
-#include <exfusion/autograd/context.hpp>
-#include <exfusion/core/int_tensor.hpp>
+#include <exfusion/core/error.hpp>
+#include <exfusion/core/rng.hpp>
+#include <exfusion/core/scalar.hpp>
 
 namespace exfusion::train {
 
 struct SampleOptions {
   double temperature = 0.8;  ///< Divides the logits; 0 always takes the likeliest token.
   Index top_k = 0;           ///< Choose among the k likeliest tokens; 0: among all.
+  double top_p = 1;      ///< Of these among the fewest likeliest that have this probability together; 1: all.
+  Index vocab_size = 0;  ///< Only tokens below this are drawn, for models with room for more; 0: all.
 };
 
-/// Draws a token from softmax(logits / temperature), logits [V], among the `top_k` largest. Throws
-/// ConfigError when an option is negative or not finite, Error when a logit is not finite.
+/// Throws ConfigError naming the first option that makes no sense, and its limit.
+inline void check(const SampleOptions& options) {
+  const auto require = [](bool holds, const char* name, auto value, const char* limit) {
+    if (!holds) throw ConfigError("sample", name, " is ", value, ": it must be ", limit);
+  };
+  const auto& [temperature, top_k, top_p, vocab_size] = options;
+  require(std::isfinite(temperature) && temperature >= 0, "temperature", temperature,
+          "finite and not negative");
+  require(top_k >= 0, "top_k", top_k, "0 or more");
+  require(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0 and at most 1");
+  require(vocab_size >= 0, "vocab_size", vocab_size, "0 or more");
+}
+
+namespace detail {
+
+/// The tokens to choose among: all, or the `top_k` likeliest in order of their logits, or, with `top_p`, all
+/// of those in order.
+template <Scalar T>
+std::vector<std::int32_t> candidates(std::span<const T> logits, const SampleOptions& options) {
+  std::vector<std::int32_t> tokens(logits.size());
+  std::iota(tokens.begin(), tokens.end(), 0);
+  const auto logit = [&](std::int32_t token) { return logits[static_cast<std::size_t>(token)]; };
+  const bool is_few = options.top_k > 0 && options.top_k < std::ssize(tokens);
+  const auto kept = is_few ? tokens.begin() + options.top_k : tokens.end();
+  if (is_few || options.top_p < 1) std::ranges::partial_sort(tokens, kept, std::ranges::greater{}, logit);
+  tokens.erase(kept, tokens.end());
+  return tokens;
+}
+
+}  // namespace detail
+
+/// Draws a token from softmax(logits / temperature), logits [V], among those that the options leave: first
+/// the `top_k` likeliest, of these the nucleus of `top_p` (arXiv 1904.09751). Throws ConfigError as `check`
+/// does, Error when a logit is not finite.
 template <Scalar T>
 std::int32_t sample_token(std::span<const T> logits, const SampleOptions& options, Rng& rng) {
-  const auto [temperature, top_k] = options;
-  if (!(std::isfinite(temperature) && temperature >= 0)) {
-    throw ConfigError("sample", "temperature is ", temperature, ": it must be finite and not negative");
-  }
-  if (top_k < 0) throw ConfigError("sample", "top_k is ", top_k, ": it must not be negative");
+  check(options);
+  if (options.vocab_size > 0 && options.vocab_size < std::ssize(logits))
+    logits = logits.first(static_cast<std::size_t>(options.vocab_size));
   for (const T logit : logits) {
     if (!std::isfinite(logit))
       throw Error("sample", "a logit is ", logit, ": the model's weights are damaged");
   }
   const auto largest = static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
-  if (temperature == 0) return largest;
+  if (options.temperature == 0) return largest;
 
-  std::vector<std::int32_t> tokens(logits.size());
-  std::iota(tokens.begin(), tokens.end(), 0);
+  const std::vector<std::int32_t> tokens = detail::candidates(logits, options);
   const auto logit = [&](std::int32_t token) {
     return static_cast<double>(logits[static_cast<std::size_t>(token)]);
   };
-  if (top_k > 0 && top_k < static_cast<Index>(tokens.size())) {
-    std::ranges::partial_sort(tokens, tokens.begin() + top_k, std::ranges::greater{}, logit);
-    tokens.resize(static_cast<std::size_t>(top_k));
-  }
   std::vector<double> cumulative;
   cumulative.reserve(tokens.size());
   double sum = 0;
-  for (const std::int32_t token : tokens) {
-    cumulative.push_back(sum += std::exp((logit(token) - logit(largest)) / temperature));
+  for (const std::int32_t token : tokens)
+    cumulative.push_back(sum += std::exp((logit(token) - logit(largest)) / options.temperature));
+  if (options.top_p < 1) {
+    const auto last = std::ranges::lower_bound(cumulative, options.top_p * sum);
+    cumulative.erase(std::min(last + 1, cumulative.end()), cumulative.end());
+    sum = cumulative.back();
   }
   const auto place = std::ranges::upper_bound(cumulative, rng.uniform() * sum);
   return tokens[static_cast<std::size_t>(std::min(place, cumulative.end() - 1) - cumulative.begin())];
 }
 
-/// Continues `tokens` by at most `count` tokens and hands each to `use(token)` as soon as it is drawn, until
-/// that returns false. The model sees the last `context` tokens, computed anew for each. Throws ConfigError
-/// when `tokens` is empty.
-template <class Model, class Use>
-void generate(const Model& model, std::vector<std::int32_t> tokens, Index count, const SampleOptions& options,
-              Rng& rng, Use&& use) {
-  if (tokens.empty()) throw ConfigError("generate", "the prompt is empty: at least one token is needed");
+/// Continues `prompt` by at most `count` tokens and hands each to `use(token)` as soon as it is drawn, until
+/// that returns false. `decoder(tokens)` appends tokens to what it has seen and returns the logits [V] after
+/// them: a GptDecoder. Throws ConfigError when the prompt is empty.
+template <class Decoder, class Use>
+void generate(Decoder&& decoder, std::span<const std::int32_t> prompt, Index count,
+              const SampleOptions& options, Rng& rng, Use&& use) {
+  if (prompt.empty()) throw ConfigError("generate", "the prompt is empty: at least one token is needed");
+  std::int32_t token = 0;
   for (Index i = 0; i < count; ++i) {
-    const Index length = std::min(model.config.context, static_cast<Index>(tokens.size()));
-    const auto recent = std::span(tokens).last(static_cast<std::size_t>(length));
-    const auto logits = model.last_logits({}, IntTensor({1, length}, recent));
-    using T = std::remove_pointer_t<decltype(logits.data())>;
-    tokens.push_back(sample_token<T>(logits.values(), options, rng));
-    if (!use(tokens.back())) return;
+    const std::span logits = decoder(i == 0 ? prompt : std::span<const std::int32_t>(&token, 1));
+    token = sample_token(logits, options, rng);
+    if (!use(token)) return;
   }
 }
 
