@@ -12,6 +12,7 @@ have the same loss there as here. With --text, Transformers must read the export
 """
 
 import argparse
+import json
 import pathlib
 import re
 import subprocess
@@ -19,6 +20,7 @@ import tempfile
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, ViTConfig, ViTForImageClassification
 
@@ -81,11 +83,24 @@ class Check:
         self.same_tensors(theirs, ours, f"{name}: there -> here -> there, every byte")
         again = np.abs(logits_of(ours) - expected).max()
         self.expect(again == 0, f"{name}: what was saved here loads there", f"(largest difference {again:.1e})")
+        self.narrow(name, theirs)
         for experts in (2, 4, 8):
             fused, collapsed = self.folder / "fused.safetensors", self.folder / f"collapsed-{experts}"
             self.run("convert", "upcycle", theirs, fused, "--experts", experts, "--overwrite")
             self.run("convert", "collapse", fused, collapsed, "--overwrite")
             self.same_tensors(theirs, collapsed, f"{name}: {experts} equal experts collapse to the same bytes")
+
+    def narrow(self, name, theirs):
+        """Storing in 16 bits."""
+        exact = load_file(theirs / "model.safetensors")
+        architecture = json.loads((theirs / "config.json").read_text())["architectures"][0]
+        for dtype, here in ((torch.float16, "f16"), (torch.bfloat16, "bf16")):
+            folder = self.folder / f"narrow-{here}"
+            self.run("convert", "to-hf", theirs, folder, "--dtype", here, "--overwrite")
+            stored = load_file(folder / "model.safetensors")
+            same = stored.keys() == exact.keys() and all(torch.equal(stored[n], exact[n].to(dtype)) for n in stored)
+            there = getattr(transformers, architecture).from_pretrained(folder, dtype="auto").dtype
+            self.expect(same and there == dtype, f"{name}: as {here} it has the numbers that torch rounds to, and loads there")
 
     def gpt2(self, name, settings):
         theirs, ours = self.folder / "gpt2-theirs", self.folder / "gpt2-ours"
