@@ -10,7 +10,7 @@ packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-d
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
 [ "${1:-}" = "--dev" ] && packages+=(clang libclang-rt-14-dev libomp-dev libomp-14-dev clang-format-14 clang-tidy-14 git
-  python3)
+  pkg-config python3)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'
