@@ -1,5 +1,6 @@
-// A whole small trainer, as a user would write it: upcycle, train, collapse, save, load. Built against the header-only
-// and against the compiled target; fails when a number is not what it must be. The first argument is a folder to write to.
+// A whole small trainer, as a user would write it: upcycle, train, collapse, save, load. Built against the
+// header-only and against the compiled target; fails when a number is not what it must be. The first argument
+// is a folder to write to.
 
 #include <algorithm>
 #include <cmath>
@@ -60,7 +61,8 @@ int main(int argc, char** argv) {
   ex::io::save_gpt2(exported, folder);
   const auto loaded = ex::io::load_gpt2<float>(folder);
   const auto before = exported({}, tokens), after = loaded({}, tokens);
-  expect(std::ranges::equal(before.values(), after.values()), "the model read gives the logits of the one written");
+  expect(std::ranges::equal(before.values(), after.values()),
+         "the model read gives the logits of the one written");
   expect(consumer::checkpoint_comes_back(folder / "numbers.ckpt"), "a checkpoint is read as it was written");
   expect(consumer::zlib_reads_back(folder / "numbers.gz"), "gzipped numbers are read as they were written");
 

@@ -1,5 +1,5 @@
-// A second source file with the same headers: everything in them must be inline. It also uses what exfusion::data and
-// exfusion::io stand on.
+// A second source file with the same headers: everything in them must be inline. It also uses what
+// exfusion::data and exfusion::io stand on.
 
 #include "second_unit.hpp"
 
