@@ -26,7 +26,6 @@ class ExfusionConan(ConanFile):
         "fPIC": [True, False],
     }
     default_options = {"compiled": False, "with_io": True, "with_data": True, "fPIC": True}
-    implements = ["auto_header_only"]
 
     @property
     def _root(self):
@@ -60,7 +59,7 @@ class ExfusionConan(ConanFile):
             self.requires("zlib/[>=1.2.11 <2]", transitive_headers=True)
 
     def package_id(self):
-        if not self.options.compiled:
+        if not self.info.options.compiled:
             self.info.clear()
 
     def validate(self):

@@ -20,11 +20,21 @@ vcpkg_cmake_configure(SOURCE_PATH "${SOURCE_PATH}"
     -DEXFUSION_ONEDNN=OFF)
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(CONFIG_PATH lib/cmake/exfusion)
+
+# Those of features that are not installed require what is not there.
+set(absent)
+if(NOT "io" IN_LIST FEATURES)
+  list(APPEND absent exfusion-io)
+endif()
+if(NOT "data" IN_LIST FEATURES)
+  list(APPEND absent exfusion-data exfusion-train)
+endif()
+foreach(package IN LISTS absent)
+  file(REMOVE "${CURRENT_PACKAGES_DIR}/lib/pkgconfig/${package}.pc"
+    "${CURRENT_PACKAGES_DIR}/debug/lib/pkgconfig/${package}.pc")
+endforeach()
 vcpkg_fixup_pkgconfig()
 
 file(REMOVE_RECURSE "${CURRENT_PACKAGES_DIR}/debug/include" "${CURRENT_PACKAGES_DIR}/debug/share")
-if(NOT "compiled" IN_LIST FEATURES)
-  file(REMOVE_RECURSE "${CURRENT_PACKAGES_DIR}/lib")
-endif()
 file(INSTALL "${CMAKE_CURRENT_LIST_DIR}/usage" DESTINATION "${CURRENT_PACKAGES_DIR}/share/${PORT}")
 vcpkg_install_copyright(FILE_LIST "${SOURCE_PATH}/LICENSE")
