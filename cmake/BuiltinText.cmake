@@ -41,8 +41,9 @@ add_custom_command(OUTPUT ${builtin_source}
     -P ${CMAKE_CURRENT_LIST_FILE}
   DEPENDS ${builtin_paths} ${builtin_list} ${CMAKE_CURRENT_LIST_FILE}
   COMMENT "Gathering the built-in text" VERBATIM)
-add_library(exfusion_builtin_text STATIC EXCLUDE_FROM_ALL ${builtin_source})
+add_library(exfusion_builtin_text STATIC ${builtin_source})
 add_library(exfusion::builtin_text ALIAS exfusion_builtin_text)
 target_include_directories(exfusion_builtin_text PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
 target_compile_features(exfusion_builtin_text PUBLIC cxx_std_20)
+set_target_properties(exfusion_builtin_text PROPERTIES EXPORT_NAME builtin_text POSITION_INDEPENDENT_CODE ON)
 exfusion_own_build(exfusion_builtin_text)

@@ -39,18 +39,22 @@ void add_programs(const TemporaryFolder& folder) {
   std::filesystem::create_directory_symlink(folder / "bin", folder / "build/release/bin");
 }
 
-/// The project's scripts, which only say whether they exist; so do CMake's presets.
+/// The project's scripts: those that build or measure everything only say whether they exist, and so do
+/// CMake's presets. Other builds are made, unoptimised.
 void add_scripts(const TemporaryFolder& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(source / "scripts")) {
-    if (entry.path().extension() == ".sh")
-      make_executable(folder, "scripts/" + entry.path().filename().string(),
-                      "exec bash -n '" + entry.path().string() + "'\n");
+    const std::string name = "scripts/" + entry.path().filename().string(),
+                      path = "'" + entry.path().string() + "'";
+    const bool is_shell = entry.path().extension() == ".sh";
+    make_executable(folder, name, is_shell ? "exec bash -n " + path + '\n' : "exec " + path + " \"$@\"\n");
   }
   make_executable(folder, "bin/cmake",
-                  "cd '" + source.string() +
-                      "'\n"
-                      "while [ \"$1\" != --preset ]; do shift; done\n"
-                      "exec grep -q '\"name\": \"'\"$2\"'\"' CMakePresets.json\n");
+                  "if [[ \" $* \" != *' --preset '* ]]; then CMAKE_BUILD_TYPE=Debug exec '" EXFUSION_CMAKE
+                  "' \"$@\"; fi\n"
+                  "while [ \"$1\" != --preset ]; do shift; done\n"
+                  "exec grep -q '\"name\": \"'\"$2\"'\"' '" +
+                      (source / "CMakePresets.json").string() + "'\n");
+  std::filesystem::create_directory_symlink(source, folder / "exfusion");
 }
 
 /// What the documents take a reader to have: texts, a pretrained model, CIFAR-10.
@@ -66,6 +70,19 @@ void add_data(const TemporaryFolder& folder) {
   folder.file("book.txt", headers);
   folder.file("my_text.txt", headers);
   folder.file("other.txt", pages);
+  folder.file("main.cpp", R"(#if __has_include("exfusion_single.hpp")
+#include "exfusion_single.hpp"
+#else
+#include <exfusion/exfusion.hpp>
+#include <exfusion/io/gpt2.hpp>
+#endif
+
+int main() {
+  exfusion::Rng rng(1);
+  const exfusion::Gpt<float> model({.vocab_size = 3, .context = 2, .layers = 1, .heads = 1, .d_model = 4}, rng);
+  exfusion::io::save_gpt2(model, "saved-by-main");
+}
+)");
   const ShellResult made = run_shell(
       folder,
       "bin/train_gpt --data other.txt --tokenizer bpe:512 --layers 1 --heads 2 --d-model 32 --context 64 "
