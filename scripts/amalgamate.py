@@ -99,10 +99,12 @@ def emit(name, done, perhaps, lines):
 
 def amalgamate(parts):
     always = closure(["exfusion/exfusion.hpp"] + [name for part in parts for name in headers_of(part)])
-    inline = closure([part for name in always for part in inline_part(name)], set(always))
-    more = {part for name in inline for part in inline_part(name)} - set(inline)
-    if more:
-        raise SystemExit(f"{', '.join(sorted(more))}: needed by other kernels alone, which is not provided for")
+    parts_inline = [part for name in always for part in inline_part(name)]
+    inline = closure(parts_inline, set(always))
+    # Kernels that only other kernels include bring their own.
+    while more := [part for name in inline for part in inline_part(name) if part not in inline]:
+        parts_inline += more
+        inline = closure(parts_inline, set(always))
     asked = f" --with {','.join(parts)}" if parts else ""
     lines = [f"// ExFusion {version()} as one header, made by scripts/amalgamate.py{asked}. Licence: Apache-2.0.", "",
              "#ifndef EXFUSION_SINGLE_HPP", "#define EXFUSION_SINGLE_HPP"]

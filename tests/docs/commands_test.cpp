@@ -17,23 +17,26 @@ namespace {
 const std::filesystem::path source = EXFUSION_SOURCE_DIR;
 const std::filesystem::path programs = EXFUSION_PROGRAM_DIR;
 
-void make_executable(const TemporaryFolder& folder, const std::string& name, const std::string& script) {
-  const std::filesystem::path path = folder / name;
-  std::filesystem::create_directories(path.parent_path());
+void make_executable(const TemporaryFolder& folder, const std::filesystem::path& name,
+                     const std::string& script) {
+  std::filesystem::create_directories((folder.path() / name).parent_path());
   folder.file(name, "#!/usr/bin/env bash\n" + script);
-  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  std::filesystem::permissions(folder.path() / name, std::filesystem::perms::owner_all);
 }
 
+/// A path as a word of the shell.
+std::string quoted(const std::filesystem::path& path) { return std::string("'").append(path).append("'"); }
+
 /// The programs, in bin, where `build/release/bin` leads, too. Training ends after a second, as a run that
-/// has reached a limit that its user gave.
+/// has reached a limit that its user gave, and has been evaluated after each step.
 void add_programs(const TemporaryFolder& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(programs)) {
     const std::string name = entry.path().filename();
     if (name.ends_with("_test") || name.starts_with("bench_")) continue;
-    const bool trains = name.starts_with("train_");
-    make_executable(folder, "bin/" + name,
-                    "exec '" + entry.path().string() + "' \"$@\"" +
-                        (trains ? " --max-minutes 0.02 --eval-interval 1 --eval-batches 1" : "") + '\n');
+    std::string script = "exec ";
+    script.append(quoted(entry.path())).append(" \"$@\"");
+    if (name.starts_with("train_")) script += " --max-minutes 0.02 --eval-interval 1 --eval-batches 1";
+    make_executable(folder, std::filesystem::path("bin") / name, script + '\n');
   }
   std::filesystem::create_directories(folder / "build/release");
   std::filesystem::create_directory_symlink(folder / "bin", folder / "build/release/bin");
@@ -43,17 +46,18 @@ void add_programs(const TemporaryFolder& folder) {
 /// CMake's presets. Other builds are made, unoptimised.
 void add_scripts(const TemporaryFolder& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(source / "scripts")) {
-    const std::string name = "scripts/" + entry.path().filename().string(),
-                      path = "'" + entry.path().string() + "'";
     const bool is_shell = entry.path().extension() == ".sh";
-    make_executable(folder, name, is_shell ? "exec bash -n " + path + '\n' : "exec " + path + " \"$@\"\n");
+    std::string script = is_shell ? "exec bash -n " : "exec ";
+    script.append(quoted(entry.path())).append(is_shell ? "\n" : " \"$@\"\n");
+    make_executable(folder, std::filesystem::path("scripts") / entry.path().filename(), script);
   }
-  make_executable(folder, "bin/cmake",
-                  "if [[ \" $* \" != *' --preset '* ]]; then CMAKE_BUILD_TYPE=Debug exec '" EXFUSION_CMAKE
-                  "' \"$@\"; fi\n"
-                  "while [ \"$1\" != --preset ]; do shift; done\n"
-                  "exec grep -q '\"name\": \"'\"$2\"'\"' '" +
-                      (source / "CMakePresets.json").string() + "'\n");
+  std::string cmake = "if [[ \" $* \" != *' --preset '* ]]; then CMAKE_BUILD_TYPE=Debug exec ";
+  cmake.append(quoted(EXFUSION_CMAKE)).append(" \"$@\"; fi\n");
+  cmake.append("while [ \"$1\" != --preset ]; do shift; done\n");
+  cmake.append("exec grep -q '\"name\": \"'\"$2\"'\"' ")
+      .append(quoted(source / "CMakePresets.json"))
+      .append("\n");
+  make_executable(folder, "bin/cmake", cmake);
   std::filesystem::create_directory_symlink(source, folder / "exfusion");
 }
 
