@@ -179,7 +179,7 @@ void evaluate_tensors(const EvaluateOptions& o, const Vit<float>& model) {
 void evaluate_vit(const EvaluateOptions& o, const ModelSource& source) {
   const Vit<float> model = load_vit(source);
   if (o.data.ends_with(".safetensors")) return evaluate_tensors(o, model);
-  const data::ImageSplit images = load_images(o.data);
+  const data::ImageSplit images = load_images(o.data, model.config.image_size);
   check_images(images.test, model.config, "--data", o.model);
   const data::ImageBatches<float> batches(images.test, find_normalisation(source, images.train), o.batch);
   print_images(images.test.count(), train::evaluate_images(model, batches));

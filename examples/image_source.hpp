@@ -9,19 +9,22 @@
 #include <exfusion/data/mnist.hpp>
 #include <exfusion/data/shapes.hpp>
 
+#include "image_folder.hpp"
 #include "model_source.hpp"
 
 // Where the programs take images from.
 
 namespace exfusion::examples {
 
-/// The images that --data names. Throws ConfigError for another name, and as the readers do.
-inline data::ImageSplit load_images(const std::string& name) {
-  constexpr std::string_view cifar10 = "cifar10:", mnist = "mnist:";
+/// The images that --data names; pictures of a user's own become squares of `size` pixels. Throws ConfigError
+/// for another name, and as the readers do.
+inline data::ImageSplit load_images(const std::string& name, Index size) {
+  constexpr std::string_view cifar10 = "cifar10:", mnist = "mnist:", folder = "folder:";
   if (name == "builtin") return data::make_shapes_split(10'000, 2'000, 1);
   if (name.starts_with(cifar10)) return data::load_cifar10(name.substr(cifar10.size()));
   if (name.starts_with(mnist)) return data::load_mnist(name.substr(mnist.size()));
-  throw ConfigError("--data", "is '", name, "': it must be builtin, cifar10:DIR or mnist:DIR");
+  if (name.starts_with(folder)) return load_image_folder(name.substr(folder.size()), size);
+  throw ConfigError("--data", "is '", name, "': it must be builtin, cifar10:DIR, mnist:DIR or folder:DIR");
 }
 
 /// Throws ConfigError unless a model takes such images and knows as many classes.

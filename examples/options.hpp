@@ -26,6 +26,7 @@
 namespace exfusion::examples {
 
 struct Options {
+  std::string data = "builtin";
   // Feed-forward networks.
   std::string ffn = "exfusion";
   Index experts = 4;
@@ -241,6 +242,7 @@ inline std::map<std::string, std::string> idle_flags(const Options& o) {
   only(o.schedule != "constant", "a schedule that falls", {"--min-lr"});
   only(o.init_from.empty(), "a fresh model: leave --init-from away",
        {"--layers", "--heads", "--d-model", "--tokenizer"});
+  only(o.data.starts_with("folder:"), "--data folder:DIR", {"--image-size"});
   only(!o.resume.empty(), "--resume", {"--override"});
   only(!o.out.empty(), "--out",
        {"--checkpoint-interval", "--checkpoint-minutes", "--keep-last", "--compare"});

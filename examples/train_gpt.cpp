@@ -29,7 +29,6 @@ using namespace exfusion;
 using namespace exfusion::examples;
 
 struct GptOptions : Options {
-  std::string data = "builtin";
   std::string tokenizer = "char";
   Index layers = 4;
   Index heads = 4;

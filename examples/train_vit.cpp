@@ -25,7 +25,7 @@ using namespace exfusion;
 using namespace exfusion::examples;
 
 struct VitOptions : Options {
-  std::string data = "builtin";
+  Index image_size = 32;
   Index layers = 4;
   Index heads = 4;
   Index d_model = 128;
@@ -45,7 +45,12 @@ struct VitOptions : Options {
 
 void add_options(CLI::App& app, VitOptions& o) {
   app.option_defaults()->always_capture_default()->multi_option_policy(last_wins)->group("Model and data");
-  app.add_option("--data", o.data, "builtin (rendered shapes), cifar10:DIR or mnist:DIR");
+  app.add_option(
+      "--data", o.data,
+      "builtin (rendered shapes), cifar10:DIR, mnist:DIR, or folder:DIR: PNG and JPEG files in a folder for "
+      "each class, in DIR/train and DIR/val or all in DIR");
+  app.add_option("--image-size", o.image_size,
+                 "folder: height and width that pictures are brought to, in pixels");
   app.add_option("--layers", o.layers, "Transformer blocks");
   app.add_option("--heads", o.heads, "Attention heads of each block; must divide --d-model");
   app.add_option("--d-model", o.d_model, "Width");
@@ -232,7 +237,7 @@ int main(int argc, char** argv) try {
   }
   keep_settings(app, o, start);
 
-  const data::ImageSplit images = load_images(o.data);
+  const data::ImageSplit images = load_images(o.data, o.image_size);
   check_data(start, o, hash_of(images));
   std::optional<Vit<float>> loaded;
   if (source) loaded = load_vit(*source);

@@ -5,7 +5,8 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
-  nlohmann-json3-dev zlib1g-dev libxxhash-dev pkg-config python3)
+  nlohmann-json3-dev zlib1g-dev libxxhash-dev libpng-dev libturbojpeg0-dev
+  pkg-config python3)
 # Multiplies faster than the library's own kernel where there is AVX-512 (cmake/Dependencies.cmake).
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
@@ -16,7 +17,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<'TEXT'
 This script installs Debian packages only. On another system install:
   a C++20 compiler with OpenMP (g++ 12 or clang 14 and later), CMake 3.25, Ninja, Eigen 3.4,
-  GoogleTest, Google Benchmark, CLI11, nlohmann-json, zlib, xxHash; ccache is optional.
+  GoogleTest, Google Benchmark, CLI11, nlohmann-json, zlib, xxHash, libpng, libjpeg-turbo; ccache is optional.
 TEXT
   exit 1
 fi

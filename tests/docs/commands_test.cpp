@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <exfusion/core/rng.hpp>
+#include <exfusion/data/png.hpp>
 
 #include "markdown_blocks.hpp"
 #include "shell.hpp"
@@ -61,7 +62,19 @@ void add_scripts(const TemporaryFolder& folder) {
   std::filesystem::create_directory_symlink(source, folder / "exfusion");
 }
 
-/// What the documents take a reader to have: texts, a pretrained model, CIFAR-10.
+/// Small pictures of two classes.
+void add_pictures(const TemporaryFolder& folder) {
+  std::vector<std::uint8_t> pixels(3 * 20 * 30);
+  for (int i = 0; i < 60; ++i) {
+    const bool is_cat = i % 2 == 0;
+    std::ranges::fill(pixels, static_cast<std::uint8_t>(is_cat ? 4 * i : 255 - 4 * i));
+    const std::filesystem::path name = std::filesystem::path("pictures") / (is_cat ? "cat" : "dog");
+    std::filesystem::create_directories(folder.path() / name);
+    folder.file(name / std::to_string(i).append(".png"), data::encode_png(pixels, 3, 20, 30));
+  }
+}
+
+/// What the documents take a reader to have: texts, a pretrained model, CIFAR-10, pictures.
 void add_data(const TemporaryFolder& folder) {
   std::string headers, pages;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(source / "include")) {
@@ -92,6 +105,7 @@ int main() {
       "bin/train_gpt --data other.txt --tokenizer bpe:512 --layers 1 --heads 2 --d-model 32 --context 64 "
       "--batch 4 --steps 2 --sample 1 --out gpt2");
   ASSERT_TRUE(made.succeeded) << made.output;
+  add_pictures(folder);
   std::filesystem::create_directory(folder / "cifar");
   Rng rng(1);
   for (const char* name : {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
