@@ -47,7 +47,7 @@ def main():
     parser.add_argument("gpt2", type=pathlib.Path)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path("build/release/bin"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     programs, files = arguments.bin.resolve(), [pathlib.Path(file).read_text() for file in arguments.files]
     generator = random.Random(5)
     texts = [random_text(generator, 60) for _ in range(10_000)]
