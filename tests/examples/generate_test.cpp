@@ -87,12 +87,20 @@ TEST(Generate, DrawsTheSameForTheSameSeed) {
   EXPECT_NE(with_seed("1"), with_seed("2"));
 }
 
-TEST(Generate, RefusesOptionsThatMakeNoSense) {
+TEST(Generate, RefusesBadInputNamingIt) {
   const Desk desk("w");
-  for (const auto& [flag, value] : std::vector<std::pair<std::string, std::string>>{
-           {"--top-p", "0"}, {"--top-k", "-1"}, {"--temperature", "-1"}, {"--tokens", "-1"}})
-    EXPECT_EQ(desk.run({flag, value}).exit_code, 2) << flag;
-  EXPECT_EQ(desk.run({"--prompt", ""}).exit_code, 2);
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
+      {{"--model", "absent"}, "absent"},  {{"--prompt", ""}, "empty"},      {{"--temperature", "-1"}, "-1"},
+      {{"--top-k", "-3"}, "top_k is -3"}, {{"--top-p", "0"}, "top_p is 0"}, {{"--tokens", "-5"}, "-5"},
+      {{"--prompt-file", "none"}, "none"}};
+  for (const auto& [arguments, word] : cases) {
+    const ProgramResult result = desk.run(arguments);
+    EXPECT_EQ(result.exit_code, 2) << word;
+    EXPECT_NE(result.error.find(word), std::string::npos) << result.error;
+  }
+  EXPECT_EQ(testing::run_program(desk.folder.path(), "generate", {}).exit_code, 2);
+  desk.folder.file("model/model.safetensors", "damaged");
+  EXPECT_EQ(desk.run({"--prompt", "a"}).exit_code, 2);
 }
 
 }  // namespace

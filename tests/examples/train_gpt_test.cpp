@@ -532,27 +532,5 @@ TEST(Generate, ContinuesAPromptReproducibly) {
   EXPECT_NE(first.out, run("2").out);
 }
 
-TEST(Generate, RefusesBadInputNamingIt) {
-  const Desk desk;
-  ASSERT_EQ(desk.train({"--out", "model"}).exit_code, 0);
-  const std::vector<std::pair<Arguments, std::string>> cases{
-      {{"--model", "absent"}, "absent"},
-      {{"--model", "model", "--prompt", "Z"}, "'Z'"},
-      {{"--model", "model", "--prompt", ""}, "empty"},
-      {{"--model", "model", "--temperature", "-1"}, "-1"},
-      {{"--model", "model", "--top-k", "-1"}, "-1"},
-      {{"--model", "model", "--tokens", "-5"}, "-5"},
-      {{}, "--model"}};
-  for (const auto& [arguments, word] : cases) {
-    const ProgramResult result = desk.generate(arguments);
-    EXPECT_EQ(result.exit_code, 2) << word;
-    EXPECT_TRUE(has(result.error, word)) << result.error;
-  }
-  desk.folder.file("model/vocab.json", R"({"a": 0})");
-  EXPECT_EQ(desk.generate({"--model", "model", "--prompt", "a"}).exit_code, 2);
-  desk.folder.file("model/model.safetensors", "damaged");
-  EXPECT_EQ(desk.generate({"--model", "model", "--prompt", "a"}).exit_code, 2);
-}
-
 }  // namespace
 }  // namespace exfusion
