@@ -40,10 +40,9 @@ class CharTokenizer {
   /// The distinct characters of `text`, in the order of their code points. Throws FormatError, in the name
   /// of `where`, at the first byte that is not UTF-8.
   static CharTokenizer from_text(std::string_view text, std::string_view where = "text") {
-    std::vector<std::uint64_t> seen;  // a bit for each code point up to the largest
+    std::vector<std::uint64_t> seen(0x110000 / 64);  // a bit for each code point
     for (std::size_t offset = 0; offset < text.size();) {
       const char32_t value = detail::next_code_point(text, offset, where);
-      if (value / 64 >= seen.size()) seen.resize(value / 64 + 1);
       seen[value / 64] |= std::uint64_t{1} << (value % 64);
     }
     std::vector<char32_t> characters;
