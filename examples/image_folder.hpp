@@ -114,9 +114,9 @@ inline std::vector<LabelledFile> take_tenth(std::vector<LabelledFile>& files, co
     const std::string name = file.path.lexically_relative(folder).generic_string();
     return std::stoull(io::xxh3_text(std::as_bytes(std::span(name))), nullptr, 16) % 10 != 0;
   };
-  const auto taken = std::ranges::stable_partition(files, is_kept);
-  std::vector<LabelledFile> tenth(taken.begin(), taken.end());
-  files.erase(taken.begin(), files.end());
+  const auto taken = std::stable_partition(files.begin(), files.end(), is_kept);
+  std::vector<LabelledFile> tenth(taken, files.end());
+  files.erase(taken, files.end());
   return tenth;
 }
 
