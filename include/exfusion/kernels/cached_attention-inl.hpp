@@ -60,8 +60,7 @@ void CachedAttention<T>::append(const T* qkv, Index begin, Index tokens, const A
 template <Scalar T>
 void CachedAttention<T>::forward(const T* qkv, Index begin, Index tokens, const AttentionCacheSizes& sizes,
                                  const T* keys, const T* values, T* y) {
-  const auto [heads, d_head, capacity] = sizes;
-  const Index d_model = heads * d_head;
+  const Index heads = sizes.heads, d_head = sizes.d_head, capacity = sizes.capacity, d_model = heads * d_head;
   const T scale = 1 / std::sqrt(static_cast<T>(d_head));
   // Neighbouring tasks are of one head, whose keys and values they share.
   parallel_for(heads * tokens, 1, [=](Index task, Index) {
