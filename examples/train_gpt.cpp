@@ -115,7 +115,8 @@ GptConfig model_config(const GptOptions& o, const RunStart& start, const TextMod
                    .d_model = o.d_model};
   if (initial != nullptr) config = initial->model.config;
   if (start.checkpoint)
-    config = io::read_gpt2_config(io::JsonConfig(start.checkpoint->path(), start.saved("model").dump()));
+    config =
+        io::read_gpt2_config(io::JsonConfig::from_object(start.checkpoint->path(), start.saved("model")));
   if (config.context < o.context) {
     throw ConfigError("--context", "is ", o.context, ": the model of ", o.init_from, " has ", config.context);
   }

@@ -81,7 +81,7 @@ VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<flo
                    .d_model = o.d_model};
   if (initial != nullptr) config = initial->config;
   if (start.checkpoint) {
-    const io::JsonConfig saved(start.checkpoint->path(), start.saved("model").dump());
+    const auto saved = io::JsonConfig::from_object(start.checkpoint->path(), start.saved("model"));
     config = io::read_vit_config(saved, images.classes());
   }
   check_images(images, config, "--init-from", o.init_from);

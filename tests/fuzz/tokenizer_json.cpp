@@ -30,8 +30,7 @@ data::BpeTokenizer read(unsigned choice, std::string_view input) {
   const io::JsonConfig change("change", std::string(input));
   auto changed = smallest();
   changed.merge_patch(change.object());
-  const auto text = changed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return data::parse_tokenizer_json(text, "tokenizer.json");
+  return data::read_tokenizer_json(io::JsonConfig::from_object("tokenizer.json", std::move(changed)));
 }
 
 }  // namespace
@@ -43,6 +42,7 @@ EXFUSION_FUZZ_TARGET(tokenizer_json, 64 << 10) {
   const data::BpeTokenizer tokenizer = read(choice, input);
   const auto text = input.substr(0, 256);
   fuzz::expect(tokenizer.decode(tokenizer.encode(text)) == text, "decoding is the inverse");
+  if (choice / 2 % 4 != 0) return;  // what comes takes much longer than all before
   const auto again = data::parse_tokenizer_json(data::tokenizer_json(tokenizer), "again");
   fuzz::expect(again == tokenizer, "it survives being written");
 }

@@ -161,10 +161,10 @@ inline void check_tokenizer_json(const io::JsonConfig& file, const io::JsonConfi
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) model.require(key, "");
   for (const char* key : {"byte_fallback", "ignore_merges"}) model.require(key, false);
   if (file.has("normalizer")) file.unsupported("normalizer", "only null is supported");
-  const io::JsonConfig words(file.file(),
-                             file["pre_tokenizer"].is_object() ? file["pre_tokenizer"].dump() : "{}");
-  if (!words.has("type"))
+  const nlohmann::json& pre_tokenizer = file["pre_tokenizer"];
+  if (!pre_tokenizer.is_object() || !pre_tokenizer.contains("type"))
     throw ConfigError(file.file(), "pre_tokenizer is missing: only ByteLevel is supported");
+  const auto words = io::JsonConfig::from_object(file.file(), pre_tokenizer);
   words.require("type", "ByteLevel");
   words.require("add_prefix_space", false);
   words.require("use_regex", true);
@@ -191,15 +191,15 @@ inline BpeTokenizer load_bpe(const std::filesystem::path& vocabulary, const std:
   return parts.build();
 }
 
-/// Reads a tokenizer.json in memory; `where` stands in for the file in errors. Throws FormatError when it is
-/// damaged, ConfigError when it asks for anything but byte-level BPE as GPT-2 does it.
-inline BpeTokenizer parse_tokenizer_json(const std::string& content, const std::string& where) {
-  const io::JsonConfig file(where, content);
+/// The tokenizer that a tokenizer.json describes. Throws FormatError when it is damaged, ConfigError when it
+/// asks for anything but byte-level BPE as GPT-2 does it.
+inline BpeTokenizer read_tokenizer_json(const io::JsonConfig& file) {
+  const std::string& where = file.file();
   if (!file["model"].is_object()) throw FormatError(where, "model is missing");
-  const io::JsonConfig model(where, file["model"].dump());
+  const auto model = io::JsonConfig::from_object(where, file["model"]);
   detail::check_tokenizer_json(file, model);
   detail::BpeParts parts(where);
-  const auto vocab = model["vocab"], merges = model["merges"], added_tokens = file["added_tokens"];
+  const auto &vocab = model["vocab"], &merges = model["merges"], &added_tokens = file["added_tokens"];
   if (!vocab.is_object() || !merges.is_array())
     throw FormatError(where, "model.vocab and model.merges are needed");
   for (const auto& [text, id] : vocab.items()) parts.add(text, id);
@@ -221,7 +221,12 @@ inline BpeTokenizer parse_tokenizer_json(const std::string& content, const std::
   return parts.build();
 }
 
-/// Reads a tokenizer.json. Throws IoError, and as `parse_tokenizer_json` does.
+/// The same of a text in memory; `where` stands in for the file in errors.
+inline BpeTokenizer parse_tokenizer_json(const std::string& content, const std::string& where) {
+  return read_tokenizer_json(io::JsonConfig(where, content));
+}
+
+/// Reads a tokenizer.json. Throws IoError, and as `read_tokenizer_json` does.
 inline BpeTokenizer load_tokenizer_json(const std::filesystem::path& path) {
   return parse_tokenizer_json(read_file(path), path.string());
 }

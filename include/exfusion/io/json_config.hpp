@@ -33,6 +33,15 @@ class JsonConfig {
   /// The same for a text in memory; `name` stands in for the file in errors.
   JsonConfig(std::string name, const std::string& content) : file_(std::move(name)) { parse(content); }
 
+  /// A part of what has been read. Throws FormatError, in the name of `name`, when it is no object.
+  static JsonConfig from_object(std::string name, nlohmann::json object) {
+    if (!object.is_object()) throw FormatError(name, "a JSON object is needed");
+    JsonConfig config;
+    config.file_ = std::move(name);
+    config.object_ = std::move(object);
+    return config;
+  }
+
   const std::string& file() const { return file_; }
 
   /// All of it.
@@ -41,8 +50,10 @@ class JsonConfig {
   bool has(const std::string& key) const { return object_.contains(key) && !object_[key].is_null(); }
 
   /// The raw value; null when there is none.
-  nlohmann::json operator[](const std::string& key) const {
-    return has(key) ? object_[key] : nlohmann::json();
+  const nlohmann::json& operator[](const std::string& key) const {
+    static const nlohmann::json none;
+    const auto place = object_.find(key);
+    return place == object_.end() ? none : *place;
   }
 
   /// Throws FormatError when the value is absent or not of the type: Index, double, bool or std::string.
@@ -86,6 +97,8 @@ class JsonConfig {
   }
 
  private:
+  JsonConfig() = default;
+
   [[noreturn]] void refuse(const std::string& key, const std::string& limit) const {
     throw FormatError(file_, key, " is ", shown(key), ": ", limit);
   }

@@ -19,9 +19,8 @@ namespace detail {
 
 /// The heads of timm's standard Vision Transformers, which no tensor tells.
 inline Index timm_heads(const JsonConfig& json, Index d_model) {
-  if (json.has("model_args")) {
-    const JsonConfig arguments(json.file(),
-                               json["model_args"].is_object() ? json["model_args"].dump() : "{}");
+  if (json["model_args"].is_object()) {
+    const auto arguments = JsonConfig::from_object(json.file(), json["model_args"]);
     if (arguments.has("num_heads")) return arguments.get<Index>("num_heads");
   }
   static const std::map<Index, Index> heads{{192, 3}, {384, 6}, {768, 12}, {1024, 16}, {1280, 16}};

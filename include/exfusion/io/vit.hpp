@@ -43,7 +43,7 @@ inline VitConfig read_vit_config(const JsonConfig& json, Index classes) {
 /// The names of the classes that a config.json has; empty when it has none. Throws FormatError when they are
 /// not numbered from 0 on, or are no texts.
 inline std::vector<std::string> read_vit_labels(const JsonConfig& json) {
-  const auto map = json["id2label"];
+  const nlohmann::json& map = json["id2label"];
   std::vector<std::string> labels;
   for (std::size_t i = 0; i < map.size(); ++i) {
     const auto label = map.find(std::to_string(i));

@@ -20,7 +20,7 @@ namespace exfusion::train {
 /// An object that a checkpoint's configuration holds. Throws FormatError when there is none of that name.
 inline io::JsonConfig saved_object(const io::CheckpointReader& checkpoint, const std::string& key) {
   const auto& config = checkpoint.info().config;
-  if (config.contains(key)) return {checkpoint.path(), config.at(key).dump()};
+  if (config.contains(key)) return io::JsonConfig::from_object(checkpoint.path(), config.at(key));
   throw FormatError(checkpoint.path(), "does not say its \"", key, "\"");
 }
 
