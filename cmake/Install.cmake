@@ -61,8 +61,9 @@ if(exfusion_with_onednn)
   set(pc_onednn_cflags " -DEXFUSION_ONEDNN")
   set(pc_onednn_libs " -ldnnl")
 endif()
+# -fopenmp is what both compilers know, whichever has built this.
 exfusion_pkg_config(exfusion "${PROJECT_DESCRIPTION}" eigen3
-  "-I\${includedir} ${OpenMP_CXX_FLAGS}${pc_onednn_cflags}" "${OpenMP_CXX_FLAGS}${pc_onednn_libs}")
+  "-I\${includedir} -fopenmp${pc_onednn_cflags}" "-fopenmp${pc_onednn_libs}")
 # xxHash is compiled in: its header is needed, not its library.
 set(pc_private "Requires.private: libxxhash\n")
 exfusion_pkg_config(exfusion-io "ExFusion's files: models, tensors, checkpoints" "exfusion nlohmann_json" "" "")

@@ -93,11 +93,13 @@ Tokens load_tokens(const EvaluateOptions& o, const ModelSource& source, const Gp
 
 /// Bytes of text that the first `count` targets stand for; an end of a text stands for none.
 double bytes_of(const data::Tokenizer& tokenizer, data::TokenView tokens, Index count) {
+  std::vector<std::size_t> lengths;
+  for (std::int32_t token = 0; token < tokenizer.vocab_size(); ++token)
+    lengths.push_back(token == tokenizer.end_of_text() ? 0 : tokenizer.decode(token).size());
   double bytes = 0;
   for (Index i = 1; i <= count; ++i) {
-    const std::int32_t token = tokens[i];
-    if (token != tokenizer.end_of_text() && token < tokenizer.vocab_size())
-      bytes += static_cast<double>(tokenizer.decode(token).size());
+    const auto token = static_cast<std::size_t>(tokens[i]);
+    if (token < lengths.size()) bytes += static_cast<double>(lengths[token]);
   }
   return bytes;
 }
@@ -180,7 +182,7 @@ void evaluate_vit(const EvaluateOptions& o, const ModelSource& source) {
   const Vit<float> model = load_vit(source);
   if (o.data.ends_with(".safetensors")) return evaluate_tensors(o, model);
   const data::ImageSplit images = load_images(o.data, model.config.image_size);
-  check_images(images.test, model.config, "--data", o.model);
+  check_images(images.test, model.config, "--data", o.model, labels_to_check(source, o.data));
   const data::ImageBatches<float> batches(images.test, find_normalisation(source, images.train), o.batch);
   print_images(images.test.count(), train::evaluate_images(model, batches));
   if (o.logits.empty()) return;

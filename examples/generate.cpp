@@ -98,8 +98,13 @@ int main(int argc, char** argv) try {
   const auto [model, tokenizer] = examples::load_text_model(source);
   for (const std::string& note : source.notes) std::cerr << "note: " << note << '\n';
   const std::string prompt = read_prompt(o);
-  const std::vector<std::int32_t> tokens =
-      tokenizer.encode(prompt, o.prompt_file.empty() ? "--prompt" : "--prompt-file");
+  const char* from = o.prompt_file.empty() ? "--prompt" : "--prompt-file";
+  const std::vector<std::int32_t> tokens = tokenizer.encode(prompt, from);
+  if (tokens.empty()) throw ConfigError(from, "is empty: at least one token is needed");
+  if (std::ssize(tokens) > model.config.context) {
+    std::cerr << "note: the prompt has " << tokens.size() << " tokens; the model sees the last "
+              << model.config.context << " of them\n";
+  }
   o.sample.vocab_size = tokenizer.vocab_size();
   const auto end_of_text = o.ignore_end_of_text ? std::nullopt : tokenizer.end_of_text();
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -60,10 +62,13 @@ inline std::vector<LabelledFile> list_pictures(const fs::path& folder,
     if (place == classes.end())
       throw FormatError(of_class.string(), "is a class that the training pictures lack");
     std::vector<fs::path> found;
-    for (const auto& entry : fs::recursive_directory_iterator(of_class)) {
-      if (entry.is_directory() || is_hidden(entry.path())) continue;
-      require_picture_name(entry.path());
-      found.push_back(entry.path());
+    constexpr auto with_links = fs::directory_options::follow_directory_symlink;
+    for (auto entry = fs::recursive_directory_iterator(of_class, with_links); entry != fs::end(entry);
+         ++entry) {
+      if (is_hidden(entry->path())) entry.disable_recursion_pending();
+      if (is_hidden(entry->path()) || entry->is_directory()) continue;
+      require_picture_name(entry->path());
+      found.push_back(entry->path());
     }
     std::ranges::sort(found);
     for (fs::path& path : found)
@@ -108,16 +113,43 @@ inline std::vector<std::string> class_names(const fs::path& folder) {
   return names;
 }
 
-/// Takes a tenth of the files out, chosen by their names alone: a new file moves no other.
+/// Takes about a tenth of the files out, at least one, chosen by their names alone: a new file moves hardly
+/// any other.
 inline std::vector<LabelledFile> take_tenth(std::vector<LabelledFile>& files, const fs::path& folder) {
-  const auto is_kept = [&](const LabelledFile& file) {
+  const auto draw = [&](const LabelledFile& file) {
     const std::string name = file.path.lexically_relative(folder).generic_string();
-    return std::stoull(io::xxh3_text(std::as_bytes(std::span(name))), nullptr, 16) % 10 != 0;
+    return io::xxh3(std::as_bytes(std::span(name)));
   };
-  const auto taken = std::stable_partition(files.begin(), files.end(), is_kept);
+  constexpr std::uint64_t largest = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t smallest = largest;
+  for (const LabelledFile& file : files) smallest = std::min(smallest, draw(file));
+  const std::uint64_t limit = std::max(largest / 10, smallest);
+  const auto taken = std::stable_partition(files.begin(), files.end(),
+                                           [&](const LabelledFile& file) { return draw(file) > limit; });
   std::vector<LabelledFile> tenth(taken, files.end());
   files.erase(taken, files.end());
   return tenth;
+}
+
+struct PictureFiles {
+  std::vector<std::string> classes;
+  std::vector<LabelledFile> train, test;
+};
+
+/// Finds the pictures of both parts.
+inline PictureFiles find_pictures(const fs::path& folder) {
+  const auto is_there = [&](const char* part) { return fs::is_directory(folder / part); };
+  const char* test = is_there("val") ? "val" : "test";
+  const bool has_parts = is_there("train") && is_there(test);
+  if (is_there("train") && !has_parts &&
+      std::ranges::any_of(sorted_entries(folder / "train"),
+                          [](const fs::path& entry) { return fs::is_directory(entry); }))
+    throw FormatError(folder.string(), "has a folder train, but neither val nor test beside it");
+  const fs::path train_folder = has_parts ? folder / "train" : folder;
+  PictureFiles files{.classes = class_names(train_folder), .train = {}, .test = {}};
+  files.train = list_pictures(train_folder, files.classes);
+  files.test = has_parts ? list_pictures(folder / test, files.classes) : take_tenth(files.train, folder);
+  return files;
 }
 
 }  // namespace detail
@@ -125,24 +157,19 @@ inline std::vector<LabelledFile> take_tenth(std::vector<LabelledFile>& files, co
 /// PNG and JPEG pictures in a folder for each class, whose names, sorted, are the classes:
 /// `folder`/train/CLASS/... for training and `folder`/val/CLASS/... (or test) for validation; or
 /// `folder`/CLASS/..., of which about a tenth is kept for validation. Each becomes a square of `size` pixels
-/// (`data::centre_square`). Hidden files are passed over. Throws IoError, FormatError naming the first file
+/// (`data::centre_square`). Hidden files and folders are passed over,
+/// links followed. Throws IoError, FormatError naming the first file
 /// that is damaged or no picture, or a part without pictures, ConfigError when the size is not 1 to 4096.
 inline data::ImageSplit load_image_folder(const std::filesystem::path& folder, Index size) {
   if (size < 1 || size > 4096) throw ConfigError("--image-size", size, ": it must be 1 to 4096");
   data::detail::require_folder(folder);
-  const bool has_parts = data::detail::is_there(folder / "train");
-  const auto train_folder = has_parts ? folder / "train" : folder;
-  const auto classes = detail::class_names(train_folder);
-  auto train = detail::list_pictures(train_folder, classes);
-  std::vector<detail::LabelledFile> test;
-  if (!has_parts) {
-    test = detail::take_tenth(train, folder);
-  } else if (data::detail::is_there(folder / "val")) {
-    test = detail::list_pictures(folder / "val", classes);
-  } else {
-    data::detail::require_folder(folder / "test");
-    test = detail::list_pictures(folder / "test", classes);
+  detail::PictureFiles files;
+  try {
+    files = detail::find_pictures(folder);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw IoError(error.path1().string(), "cannot be read: ", error.code().message());
   }
+  const auto& [classes, train, test] = files;
   if (train.empty() || test.empty()) {
     throw FormatError(folder.string(), "has ", train.size(), " pictures to train and ", test.size(),
                       " to validate: both are needed");

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <exfusion/data/cifar.hpp>
 #include <exfusion/data/image_processor_file.hpp>
@@ -16,6 +17,14 @@
 
 namespace exfusion::examples {
 
+/// The names of a model's classes, where they must be those of the images: pictures of a user's own, whose
+/// classes have no names but their folders'. Empty otherwise.
+inline std::vector<std::string> labels_to_check(const ModelSource& source, const std::string& data) {
+  if (!data.starts_with("folder:")) return {};
+  const io::JsonConfig config = source.config();
+  return config.has("id2label") ? io::read_vit_labels(config) : std::vector<std::string>();
+}
+
 /// The images that --data names; pictures of a user's own become squares of `size` pixels. Throws ConfigError
 /// for another name, and as the readers do.
 inline data::ImageSplit load_images(const std::string& name, Index size) {
@@ -27,9 +36,10 @@ inline data::ImageSplit load_images(const std::string& name, Index size) {
   throw ConfigError("--data", "is '", name, "': it must be builtin, cifar10:DIR, mnist:DIR or folder:DIR");
 }
 
-/// Throws ConfigError unless a model takes such images and knows as many classes.
+/// Throws ConfigError unless a model takes such images and knows as many classes, and, where `labels` are
+/// given, unless those are their names.
 inline void check_images(const data::ImageDataset& images, const VitConfig& config, const std::string& flag,
-                         const std::string& model) {
+                         const std::string& model, const std::vector<std::string>& labels = {}) {
   if (config.image_size != images.height || config.channels != images.channels) {
     throw ConfigError(flag, model, " is a model for ", config.channels, " x ", config.image_size, " x ",
                       config.image_size, " images: these are ", images.channels, " x ", images.height, " x ",
@@ -38,6 +48,11 @@ inline void check_images(const data::ImageDataset& images, const VitConfig& conf
   if (config.classes != images.classes()) {
     throw ConfigError(flag, model, " is a model for ", config.classes, " classes: these images have ",
                       images.classes());
+  }
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] == images.class_names[i] || labels[i].starts_with("LABEL_")) continue;
+    throw ConfigError(flag, "class ", i, " is '", labels[i], "' in ", model, " and '", images.class_names[i],
+                      "' among these images");
   }
 }
 

@@ -67,7 +67,8 @@ inline ModelSource open_model(const std::filesystem::path& path) {
     source.gguf = std::make_unique<io::GgufReader>(path);
     return source;
   }
-  if (!std::filesystem::exists(path, error)) throw IoError(path.string(), "does not exist");
+  if (!std::filesystem::exists(path, error))
+    throw IoError(path.string(), error ? "cannot be opened: " + error.message() : "does not exist");
   if (!std::filesystem::exists(path / "config.json", error))
     source.checkpoint = open_checkpoint(path, source.notes);
   return source;

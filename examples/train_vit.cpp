@@ -69,6 +69,13 @@ void add_options(CLI::App& app, VitOptions& o) {
   add_run_options(app, o, "images");
 }
 
+/// Pictures come in the size of the model that the run begins with, unless the user has said otherwise.
+void adopt_image_size(CLI::App& app, const VitOptions& o, const ModelSource& source) {
+  if (!o.data.starts_with("folder:") || app.get_option("--image-size")->count() > 0) return;
+  const io::JsonConfig config = source.config();
+  if (config.has("image_size")) put(app, "--image-size", number_text(config.get<Index>("image_size")));
+}
+
 /// The shape of the model that a run trains: as the options say, or as it was saved.
 VitConfig model_config(const VitOptions& o, const RunStart& start, const Vit<float>* initial,
                        const data::ImageDataset& images) {
@@ -230,6 +237,7 @@ int main(int argc, char** argv) try {
   if (const auto code = parse(app, argc, argv)) return *code;
   RunStart start = gather_options(app, o, "train_vit");
   const std::optional<ModelSource> source = find_initial(app, o, start);
+  if (source) adopt_image_size(app, o, *source);
   settle(app, o, "images", 1);
   if (o.ffn == "exfusion" && o.fusion == "bank" && o.bank_value != "straight_through") {
     require(o.accumulate == 1, "--accumulate", o.accumulate,
@@ -243,6 +251,8 @@ int main(int argc, char** argv) try {
   if (source) loaded = load_vit(*source);
   const Vit<float>* initial = loaded ? &*loaded : nullptr;
   const VitConfig config = model_config(o, start, initial, images.train);
+  if (source)
+    check_images(images.train, config, "--init-from", o.init_from, labels_to_check(*source, o.data));
   if (o.dry_run) {
     std::cout << train::memory_table(plan(config, o));
     return 0;

@@ -19,7 +19,7 @@ OWN = re.compile(r"#include <(exfusion/[^>]+)>")
 
 
 def version():
-    text = (INCLUDE / "exfusion/version.hpp").read_text()
+    text = (INCLUDE / "exfusion/version.hpp").read_text(encoding="utf-8")
     return ".".join(re.findall(r"#define EXFUSION_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", text))
 
 
@@ -33,7 +33,7 @@ def headers_of(part):
 def read(name):
     """The lines of a header, each with the header of the library that it includes, or None, and whether it stands
     under a condition. What includes a kernel's own -inl.hpp is left out: those come last, under one condition."""
-    text = (INCLUDE / name).read_text().replace("#pragma once\n", "")
+    text = (INCLUDE / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
     text = INLINE_PART.sub("", text)
     depth, lines = 0, []
     for line in text.splitlines():
@@ -44,7 +44,7 @@ def read(name):
 
 
 def inline_part(name):
-    found = INLINE_PART.search((INCLUDE / name).read_text())
+    found = INLINE_PART.search((INCLUDE / name).read_text(encoding="utf-8"))
     return [found[1]] if found else []
 
 
@@ -127,7 +127,7 @@ def main():
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         parser.error(f"no part is named {', '.join(unknown)}; there are: {', '.join(PARTS)}")
-    arguments.out.write_text(amalgamate(sorted(set(parts))))
+    arguments.out.write_text(amalgamate(sorted(set(parts))), encoding="utf-8")
 
 
 if __name__ == "__main__":

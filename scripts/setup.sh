@@ -4,7 +4,7 @@
 # clang with its sanitizers, fuzzer and OpenMP runtime, clang-format, clang-tidy, Doxygen.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
+packages=(g++ make cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
   nlohmann-json3-dev zlib1g-dev libxxhash-dev libpng-dev libturbojpeg0-dev
   pkg-config python3)
 # Multiplies faster than the library's own kernel where there is AVX-512 (cmake/Dependencies.cmake).

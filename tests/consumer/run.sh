@@ -62,7 +62,7 @@ installed() {
   cmake --install "$work/$compiler/build" --prefix "$work/$compiler/installed" >/dev/null
   mv "$work/$compiler/installed" "$prefix"
   rm -r "$work/exfusion" "$work/$compiler/build"
-  if grep -rlF -e "$work" -e "$root" "$prefix"; then
+  if grep -rlF -e "$work" "$prefix"; then
     echo "these installed files name a folder of the build" >&2
     return 1
   fi

@@ -77,6 +77,9 @@ TEST(Resize, RefusesSizesOfNothing) {
   EXPECT_THROW(resize(picture, 0, 3), ConfigError);
   EXPECT_THROW(resize(Picture{}, 3, 3), ConfigError);
   EXPECT_THROW(centre_square(Picture{}, 3), ConfigError);
+  Picture short_of_one = picture;
+  short_of_one.pixels.pop_back();
+  EXPECT_THROW(resize(short_of_one, 3, 3), ShapeError);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // has what their readers are taken to have. Only what would take long is made short: the programs get a limit
 // of time, and the scripts that build and test everything are checked for being there.
 
+#include <algorithm>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -52,7 +53,8 @@ void add_scripts(const TemporaryFolder& folder) {
     script.append(quoted(entry.path())).append(is_shell ? "\n" : " \"$@\"\n");
     make_executable(folder, std::filesystem::path("scripts") / entry.path().filename(), script);
   }
-  std::string cmake = "if [[ \" $* \" != *' --preset '* ]]; then CMAKE_BUILD_TYPE=Debug exec ";
+  std::string cmake =
+      "if [[ \" $* \" != *' --preset '* ]]; then CMAKE_BUILD_TYPE=Debug CMAKE_GENERATOR=Ninja exec ";
   cmake.append(quoted(EXFUSION_CMAKE)).append(" \"$@\"; fi\n");
   cmake.append("while [ \"$1\" != --preset ]; do shift; done\n");
   cmake.append("exec grep -q '\"name\": \"'\"$2\"'\"' ")
@@ -60,6 +62,19 @@ void add_scripts(const TemporaryFolder& folder) {
       .append("\n");
   make_executable(folder, "bin/cmake", cmake);
   std::filesystem::create_directory_symlink(source, folder / "exfusion");
+}
+
+/// The files in a folder one after the other, as far as whole lines of them fill `most` bytes: enough, and
+/// quick.
+std::string text_in(const std::filesystem::path& folder, std::size_t most) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  std::string text;
+  for (const auto& file : files) text += read_file(file);
+  return text.size() <= most ? text : text.substr(0, text.rfind('\n', most) + 1);
 }
 
 /// Small pictures of two classes.
@@ -76,14 +91,7 @@ void add_pictures(const TemporaryFolder& folder) {
 
 /// What the documents take a reader to have: texts, a pretrained model, CIFAR-10, pictures.
 void add_data(const TemporaryFolder& folder) {
-  std::string headers, pages;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(source / "include")) {
-    if (entry.is_regular_file()) headers += read_file(entry.path());
-  }
-  for (const auto& entry : std::filesystem::directory_iterator(source / "docs")) {
-    if (entry.is_regular_file()) pages += read_file(entry.path());
-  }
-  headers.resize(300'000);  // enough for all, and quick
+  const std::string headers = text_in(source / "include", 300'000), pages = text_in(source / "docs", 300'000);
   folder.file("book.txt", headers);
   folder.file("my_text.txt", headers);
   folder.file("other.txt", pages);

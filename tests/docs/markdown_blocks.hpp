@@ -25,9 +25,9 @@ struct MarkdownBlock {
   /// The text, in its frame where it has one: the comment `<!-- around` before the block, which a page does
   /// not show, holds a program in which a line of three dots stands for the text.
   std::string framed() const {
-    const std::string dots = "...\n";
+    const std::string dots = "\n...\n";
     const std::size_t at = frame.find(dots);
-    return at == std::string::npos ? text : frame.substr(0, at) + text + frame.substr(at + dots.size());
+    return at == std::string::npos ? text : frame.substr(0, at + 1) + text + frame.substr(at + dots.size());
   }
 };
 

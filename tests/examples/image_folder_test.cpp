@@ -75,6 +75,23 @@ TEST(ImageFolder, TakesTestForVal) {
   EXPECT_EQ(load_image_folder(folder.path(), 2).test.count(), 1);
 }
 
+TEST(ImageFolder, FollowsLinksAndPassesHiddenFoldersOver) {
+  const TemporaryFolder folder, elsewhere;
+  put(folder, "train/a/x.png", one_colour(1));
+  put(folder, "train/a/.cache/y.txt", "");
+  put(elsewhere, "more/z.png", one_colour(2));
+  std::filesystem::create_directory_symlink(elsewhere / "more", folder / "train/a/more");
+  put(folder, "val/a/x.png", one_colour(3));
+  EXPECT_EQ(load_image_folder(folder.path(), 1).train.count(), 2);
+}
+
+TEST(ImageFolder, AClassMayBeCalledTrain) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 40; ++i)
+    put(folder, (i % 2 == 0 ? "train/" : "plane/") + std::to_string(i) + ".png", one_colour(i));
+  EXPECT_EQ(load_image_folder(folder.path(), 1).train.class_names, (Names{"plane", "train"}));
+}
+
 TEST(ImageFolder, KeepsATenthThatNewFilesDoNotMove) {
   const TemporaryFolder folder;
   const auto reds = [](const data::ImageDataset& images) {
@@ -117,7 +134,8 @@ TEST(ImageFolder, RefusesFoldersWithoutPictures) {
   EXPECT_TRUE(says(refusal(folder.path()), "one for each class is needed"));
   EXPECT_TRUE(says(refusal(folder / "absent"), "absent"));
   put(folder, "train/a/x.png", one_colour(1));
-  EXPECT_TRUE(says(refusal(folder.path()), "test")) << refusal(folder.path());
+  EXPECT_TRUE(says(refusal(folder.path()), "has a folder train, but neither val nor test"))
+      << refusal(folder.path());
   std::filesystem::create_directories(folder / "val/a");
   EXPECT_TRUE(says(refusal(folder.path()), "has 1 pictures to train and 0 to validate"));
   EXPECT_TRUE(says(refusal(folder.path(), 0), "it must be 1 to 4096"));
@@ -145,6 +163,10 @@ TEST(ImageFolder, TrainsAndIsEvaluatedUnderTheNamesOfItsClasses) {
   ASSERT_EQ(trained.exit_code, 0) << trained.error;
   EXPECT_TRUE(says(trained.out, "12 training images, 12 test images, 2 classes")) << trained.out;
   EXPECT_EQ(io::read_vit_labels(io::JsonConfig(folder / "run/config.json")), (Names{"cat", "dog"}));
+  const auto again = testing::run_program(
+      folder.path(), "train_vit",
+      {"--init-from", "run", "--data", "folder:pictures", "--steps", "1", "--batch", "4"});
+  EXPECT_EQ(again.exit_code, 0) << again.error;
   const auto evaluated =
       testing::run_program(folder.path(), "evaluate", {"run", "--data", "folder:pictures"});
   EXPECT_EQ(evaluated.exit_code, 0) << evaluated.error;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -126,6 +127,45 @@ TEST(GptDecoder, BeginsAnewAfterReset) {
   EXPECT_EQ(decoder.length(), 0);
   const std::vector<std::int32_t> other{4, 2};
   expect_logits(model, other, decoder(other), 1e-12);
+}
+
+/// A feed-forward network that fails when it is told to.
+struct FailingFfn {
+  FeedForward<double> inner;
+  bool* fails;
+
+  static void fields(auto& self, auto&& visit) { visit("inner", self.inner); }
+  Tensor<double> operator()(const Context<double>& ctx, const Tensor<double>& x) const {
+    if (*fails) throw std::bad_alloc();
+    return inner(ctx, x);
+  }
+};
+
+TEST(GptDecoder, AFailedPassLeavesItAsItWasOrEmpty) {
+  Rng rng(1);
+  const Gpt<double> dense(config_of(2, 3, 4), rng);
+  bool fails = false;
+  const auto model = dense.transform_ffn([&](const FeedForward<double>& ffn, Index) {
+    return FailingFfn{ffn, &fails};
+  });
+  GptDecoder decoder(model);
+  const std::vector<std::int32_t> two{1, 2}, next{5}, all{1, 2, 5}, more{6, 7};
+  decoder(two);
+  fails = true;
+  EXPECT_THROW(decoder(next), std::bad_alloc);
+  EXPECT_EQ(decoder.length(), 2);
+  fails = false;
+  expect_logits(model, std::span<const std::int32_t>(all), decoder(next), 1e-12);
+  fails = true;
+  EXPECT_THROW(decoder(more), std::bad_alloc);  // the window would have moved
+  EXPECT_EQ(decoder.length(), 0);
+  fails = false;
+  expect_logits(model, std::span<const std::int32_t>(two), decoder(two), 1e-12);
+}
+
+TEST(GptDecoder, RefusesAModelWithoutASize) {
+  const Gpt<double> empty;
+  EXPECT_THROW((GptDecoder<double, FeedForward<double>>(empty)), ConfigError);
 }
 
 TEST(GptDecoder, RefusesWhatIsNoTokenAndStaysAsItWas) {

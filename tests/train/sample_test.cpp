@@ -88,8 +88,21 @@ TEST(Sample, RefusesOptionsAndLogitsThatMakeNoSense) {
   for (const double top_p : {0.0, -1.0, 1.1, nan})
     EXPECT_THROW(sample_token<float>(logits, {.top_p = top_p}, rng), ConfigError);
   EXPECT_THROW(sample_token<float>(logits, {.vocab_size = -1}, rng), ConfigError);
-  const std::array<float, 2> damaged{0.0F, std::numeric_limits<float>::quiet_NaN()};
-  EXPECT_THROW(sample_token<float>(damaged, {}, rng), Error);
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float damage : {std::numeric_limits<float>::quiet_NaN(), infinity}) {
+    const std::array<float, 2> damaged{0.0F, damage};
+    EXPECT_THROW(sample_token<float>(damaged, {}, rng), Error);
+  }
+  const std::array<float, 2> none{-infinity, -infinity};
+  EXPECT_THROW(sample_token<float>(none, {}, rng), Error);
+  EXPECT_THROW(sample_token<float>({}, {}, rng), ShapeError);
+}
+
+TEST(Sample, TokensThatAreMaskedOutAreNeverDrawn) {
+  Rng rng(1);
+  const std::array<float, 3> masked{-std::numeric_limits<float>::infinity(), 0.0F,
+                                    -std::numeric_limits<float>::infinity()};
+  for (const double top_p : {1.0, 0.9}) EXPECT_EQ(sample_token<float>(masked, {.top_p = top_p}, rng), 1);
 }
 
 /// Predicts the token after the last one it sees, modulo 5; notes how many it is given.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <span>
-#include <utility>
 #include <vector>
 
 #include <exfusion/core/error.hpp>
@@ -51,25 +49,20 @@ inline std::vector<ResizeTap> resize_taps(Index from, Index to, Index begin, Ind
   return taps;
 }
 
-/// The old pixels that taps use, from the first to the end; the taps then count from the first.
-inline std::pair<Index, Index> take_used(std::vector<ResizeTap>& taps) {
-  const Index begin = taps.front().first, end = taps.back().first + std::ssize(taps.back().weights);
-  for (ResizeTap& tap : taps) tap.first -= begin;
-  return {begin, end};
-}
-
-/// Applies taps along the middle axis of [lines, length, stride].
-inline std::vector<float> resize_axis(std::span<const float> from, Index lines, Index length, Index stride,
-                                      const std::vector<ResizeTap>& taps) {
+/// Applies taps along the middle axis of [lines, length, stride], whose lines begin `line_stride` numbers
+/// apart.
+template <class Number>
+std::vector<float> resize_axis(const Number* from, Index lines, Index line_stride, Index stride,
+                               const std::vector<ResizeTap>& taps) {
   const Index made = std::ssize(taps);
   std::vector<float> to(static_cast<std::size_t>(lines * made * stride));
   for (Index line = 0; line < lines; ++line) {
     for (Index i = 0; i < made; ++i) {
       const auto& [first, weights] = taps[static_cast<std::size_t>(i)];
       float* target = to.data() + (line * made + i) * stride;
-      const float* source = from.data() + (line * length + first) * stride;
+      const Number* source = from + line * line_stride + first * stride;
       for (const float weight : weights) {
-        for (Index c = 0; c < stride; ++c) target[c] += weight * source[c];
+        for (Index c = 0; c < stride; ++c) target[c] += weight * static_cast<float>(source[c]);
         source += stride;
       }
     }
@@ -80,18 +73,13 @@ inline std::vector<float> resize_axis(std::span<const float> from, Index lines, 
 /// Of a picture in another size the part for which there are `rows` and `columns`. Work and memory are those
 /// of what that part is made of, whatever the rest.
 inline Picture resize_part(const Picture& picture, std::vector<ResizeTap> rows,
-                           std::vector<ResizeTap> columns) {
-  const auto [top, bottom] = take_used(rows);
-  const auto [left, right] = take_used(columns);
-  const Index channels = picture.channels, width = right - left, made = std::ssize(columns);
-  std::vector<float> numbers;
-  numbers.reserve(static_cast<std::size_t>((bottom - top) * width * channels));
-  for (Index row = top; row < bottom; ++row) {
-    const auto begin = picture.pixels.begin() + (row * picture.width + left) * channels;
-    numbers.insert(numbers.end(), begin, begin + width * channels);
-  }
-  const auto narrow = resize_axis(numbers, bottom - top, width, channels, columns);
-  const auto small = resize_axis(narrow, 1, bottom - top, made * channels, rows);
+                           const std::vector<ResizeTap>& columns) {
+  const Index top = rows.front().first, bottom = rows.back().first + std::ssize(rows.back().weights);
+  for (ResizeTap& tap : rows) tap.first -= top;
+  const Index channels = picture.channels, made = std::ssize(columns), row_size = picture.width * channels;
+  const auto narrow =
+      resize_axis(picture.pixels.data() + top * row_size, bottom - top, row_size, channels, columns);
+  const auto small = resize_axis(narrow.data(), 1, std::ssize(narrow), made * channels, rows);
   Picture result{.height = std::ssize(rows), .width = made, .channels = channels, .pixels = {}};
   result.pixels.reserve(small.size());
   for (const float value : small)
@@ -99,16 +87,27 @@ inline Picture resize_part(const Picture& picture, std::vector<ResizeTap> rows,
   return result;
 }
 
+/// Sides that picture and result may have, so that no product of them overflows.
+inline constexpr Index longest_side = Index{1} << 30;
+
 inline void check_resize(const Picture& picture, Index height, Index width) {
-  if (height >= 1 && width >= 1 && picture.height >= 1 && picture.width >= 1) return;
-  throw ConfigError("resize", picture.height, " x ", picture.width, " to ", height, " x ", width,
-                    ": all must be at least 1");
+  for (const Index side : {picture.height, picture.width, height, width}) {
+    if (side >= 1 && side <= longest_side) continue;
+    throw ConfigError("resize", picture.height, " x ", picture.width, " to ", height, " x ", width,
+                      ": all must be 1 to ", longest_side);
+  }
+  if (picture.channels >= 1 &&
+      std::ssize(picture.pixels) == picture.height * picture.width * picture.channels)
+    return;
+  throw ShapeError("resize", "the picture has ", picture.pixels.size(), " numbers: [", picture.height, ", ",
+                   picture.width, ", ", picture.channels, "] are needed");
 }
 
 }  // namespace detail
 
 /// The picture in another size, by the triangle filter with antialiasing: as Pillow's BILINEAR and
-/// torchvision's Resize(antialias=True), to rounding. Throws ConfigError when a size is not positive.
+/// torchvision's Resize(antialias=True), to rounding. Throws ConfigError when a side is not 1 to 2^30,
+/// ShapeError when the picture has not as many numbers as it says.
 inline Picture resize(const Picture& picture, Index height, Index width) {
   detail::check_resize(picture, height, width);
   return detail::resize_part(picture, detail::resize_taps(picture.height, height, 0, height),

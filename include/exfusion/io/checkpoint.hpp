@@ -57,10 +57,13 @@ inline std::string hash_text(std::uint64_t hash) {
 
 }  // namespace detail
 
-/// The XXH3 hash (64 bits) of some bytes, as 16 hexadecimal digits.
-inline std::string xxh3_text(std::span<const std::byte> bytes) {
-  return detail::hash_text(XXH3_64bits(bytes.data(), bytes.size()));
+/// The XXH3 hash (64 bits) of some bytes.
+inline std::uint64_t xxh3(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
 }
+
+/// The same as 16 hexadecimal digits.
+inline std::string xxh3_text(std::span<const std::byte> bytes) { return detail::hash_text(xxh3(bytes)); }
 
 namespace detail {
 

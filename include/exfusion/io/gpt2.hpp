@@ -39,7 +39,7 @@ inline GptConfig read_gpt2_config(const JsonConfig& json) {
   return checked(config);
 }
 
-/// What config.json says of a GPT; `dtype` of the weights: "float32" or "float64", `end_of_text` the token
+/// What config.json says of a GPT; `dtype` of the weights as in "float32", `end_of_text` the token
 /// that begins and ends texts.
 inline nlohmann::ordered_json gpt2_config(const GptConfig& config, std::string_view dtype,
                                           std::optional<std::int32_t> end_of_text = std::nullopt) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -15,19 +16,17 @@ namespace exfusion::io {
 
 namespace detail {
 
-/// `value` in half precision. Throws ConfigError when it is finite and beyond F16's range.
-inline std::uint16_t checked_float16(float value) {
-  const std::uint16_t half = to_float16(value);
-  if (std::isfinite(value) && !std::isfinite(from_float16(half)))
-    throw ConfigError("weights", "the weight ", value,
-                      " is beyond F16, which ends at 65504: store F32 or BF16");
-  return half;
+/// Throws ConfigError unless a finite value has stayed one.
+inline void check_narrow(double value, float stored, Dtype dtype, float largest) {
+  if (std::isfinite(value) && !std::isfinite(stored))
+    throw ConfigError("weights", "the weight ", value, " is beyond ", info(dtype).name, ", which ends at ",
+                      largest);
 }
 
 }  // namespace detail
 
-/// `values` as bytes of F32, F16 or BF16, each rounded to the nearest, to even where two are as near. Throws
-/// ConfigError when F16 cannot hold one.
+/// `values` as bytes of F32, F16 or BF16, each rounded to the nearest (doubles by way of float), to even
+/// where two are as near. Throws ConfigError when the dtype ends before one.
 template <Scalar T>
 std::vector<std::byte> narrowed(std::span<const T> values, Dtype dtype) {
   std::vector<std::byte> bytes(values.size() * info(dtype).bytes);
@@ -35,10 +34,20 @@ std::vector<std::byte> narrowed(std::span<const T> values, Dtype dtype) {
     std::memcpy(bytes.data() + i * sizeof number, &number, sizeof number);
   };
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto value = static_cast<float>(values[i]);
-    if (dtype == Dtype::F32) store(i, value);
-    if (dtype == Dtype::F16) store(i, detail::checked_float16(value));
-    if (dtype == Dtype::BF16) store(i, Bfloat16::from(value));
+    const auto exact = static_cast<double>(values[i]);
+    const auto value = static_cast<float>(exact);
+    if (dtype == Dtype::F32) {
+      detail::check_narrow(exact, value, dtype, std::numeric_limits<float>::max());
+      store(i, value);
+    } else if (dtype == Dtype::F16) {
+      const std::uint16_t half = to_float16(value);
+      detail::check_narrow(exact, from_float16(half), dtype, 65504);
+      store(i, half);
+    } else {
+      const Bfloat16 brief = Bfloat16::from(value);
+      detail::check_narrow(exact, static_cast<float>(brief), dtype, 0x1.FEp127F);
+      store(i, brief);
+    }
   }
   return bytes;
 }

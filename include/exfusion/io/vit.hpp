@@ -54,8 +54,8 @@ inline std::vector<std::string> read_vit_labels(const JsonConfig& json) {
   return labels;
 }
 
-/// What config.json says of a ViT; `labels` of the classes may be empty, `dtype` of the weights is "float32"
-/// or "float64".
+/// What config.json says of a ViT; `labels` of the classes may be empty, `dtype` of the weights as in
+/// "float32".
 inline nlohmann::ordered_json vit_config(const VitConfig& config, const std::vector<std::string>& labels,
                                          std::string_view dtype) {
   nlohmann::ordered_json id2label, label2id;

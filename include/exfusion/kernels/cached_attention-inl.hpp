@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include <omp.h>
+
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/cached_attention.hpp>
 #include <exfusion/kernels/elementwise.hpp>
@@ -47,13 +49,14 @@ template <Scalar T>
 void CachedAttention<T>::append(const T* qkv, Index begin, Index tokens, const AttentionCacheSizes& sizes,
                                 T* keys, T* values) {
   const Index d_model = sizes.d_model(), d_head = sizes.d_head;
+  for (Index i = 0; i < d_model; ++i) {
+    for (Index token = 0; token < tokens; ++token)
+      keys[i * sizes.capacity + begin + token] = qkv[token * 3 * d_model + d_model + i];
+  }
   for (Index token = 0; token < tokens; ++token) {
-    const T* key = qkv + token * 3 * d_model + d_model;
-    const Index place = begin + token;
-    for (Index i = 0; i < d_model; ++i) keys[i * sizes.capacity + place] = key[i];
-    for (Index head = 0; head < sizes.heads; ++head) {
-      std::copy_n(key + d_model + head * d_head, d_head, values + (head * sizes.capacity + place) * d_head);
-    }
+    const T* value = qkv + token * 3 * d_model + 2 * d_model;
+    for (Index head = 0; head < sizes.heads; ++head)
+      std::copy_n(value + head * d_head, d_head, values + (head * sizes.capacity + begin + token) * d_head);
   }
 }
 
@@ -62,11 +65,12 @@ void CachedAttention<T>::forward(const T* qkv, Index begin, Index tokens, const 
                                  const T* keys, const T* values, T* y) {
   const Index heads = sizes.heads, d_head = sizes.d_head, capacity = sizes.capacity, d_model = heads * d_head;
   const T scale = 1 / std::sqrt(static_cast<T>(d_head));
+  T* const all_scores = scratch<T>(capacity * omp_get_max_threads());  // taken here, where memory may fail
   // Neighbouring tasks are of one head, whose keys and values they share.
   parallel_for(heads * tokens, 1, [=](Index task, Index) {
     const Index head = task / tokens, token = task % tokens, length = begin + token + 1;
     const T* query = qkv + token * 3 * d_model + head * d_head;
-    T* scores = scratch<T>(capacity);
+    T* scores = all_scores + capacity * omp_get_thread_num();
     detail::weighted_rows(query, keys + head * d_head * capacity, d_head, length, capacity, scores);
     const T largest = maximum(scores, length, -std::numeric_limits<T>::infinity());
     write<T>({scores, false}, 0, length, [=](Index i) { return fast_exp((scores[i] - largest) * scale); });

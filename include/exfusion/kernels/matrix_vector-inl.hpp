@@ -10,7 +10,7 @@ namespace exfusion::kernels {
 
 template <Scalar T>
 void MatrixVector<T>::multiply(MatrixView<const T> w, const T* x, T* y, bool accumulate, const T* bias) {
-  // A range is long enough to be worth a thread's while, and there are enough of them for every thread.
+  // Long enough to be worth a thread's while.
   constexpr Index numbers = 65536;
   const Index grain = std::max<Index>(1, numbers / std::max<Index>(1, w.columns));
   parallel_for(w.rows, grain, [=](Index begin, Index end) {

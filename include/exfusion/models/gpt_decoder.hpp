@@ -21,12 +21,14 @@ namespace exfusion {
 template <Scalar T, Ffn<T> F>
 class GptDecoder {
  public:
+  /// Throws ConfigError as `checked` does.
   explicit GptDecoder(const Gpt<T, F>& model)
       : model_(model),
-        sizes_{.heads = model.config.heads,
+        sizes_{.heads = checked(model.config).heads,
                .d_head = model.config.d_model / model.config.heads,
                .capacity = model.config.context},
-        cache_(Buffer<T>::zeros(2 * layer_size() * model.config.layers)) {}
+        cache_(2 * layer_size() * model.config.layers) {}
+  explicit GptDecoder(const Gpt<T, F>&&) = delete;
 
   /// Appends tokens, at least one; returns the logits [V] of the token after them, in memory that the next
   /// call may use again. Throws ShapeError when there are none, Error when an id is not in the vocabulary;
@@ -35,15 +37,18 @@ class GptDecoder {
     if (tokens.empty()) throw ShapeError("gpt_decoder", "no token is given: at least one is needed");
     detail::check_ids("gpt_decoder", "tokens", IntTensor(Shape{std::ssize(tokens)}, tokens),
                       model_.config.vocab_size);
-    window_.insert(window_.end(), tokens.begin(), tokens.end());
+    std::vector<std::int32_t> window = window_;
+    window.insert(window.end(), tokens.begin(), tokens.end());
     const Index context = model_.config.context;
-    if (std::ssize(window_) > context) {
+    Index begin = length_;
+    if (std::ssize(window) > context) {
       const Index kept = std::max({Index{1}, context / 2, std::min(context, std::ssize(tokens))});
-      window_.erase(window_.begin(), window_.end() - kept);
-      length_ = 0;
+      window.erase(window.begin(), window.end() - kept);
+      begin = 0;
+      reset();  // what is kept of it is about to be written over
     }
-    const std::span<const std::int32_t> fresh = std::span(window_).subspan(static_cast<std::size_t>(length_));
-    logits_ = forward(fresh);
+    logits_ = forward(std::span(window).subspan(static_cast<std::size_t>(begin)));
+    window_ = std::move(window);
     length_ = std::ssize(window_);
     return logits_.values();
   }

@@ -35,35 +35,44 @@ inline void check(const SampleOptions& options) {
 
 namespace detail {
 
-/// The tokens to choose among: all, or the `top_k` likeliest in order of their logits, or, with `top_p`, all
-/// of those in order.
+/// The tokens to choose among: all, or, where `top_k` or `top_p` ask for it, the likeliest in order; of equal
+/// ones the first.
 template <Scalar T>
 std::vector<std::int32_t> candidates(std::span<const T> logits, const SampleOptions& options) {
   std::vector<std::int32_t> tokens(logits.size());
   std::iota(tokens.begin(), tokens.end(), 0);
-  const auto logit = [&](std::int32_t token) { return logits[static_cast<std::size_t>(token)]; };
-  const bool is_few = options.top_k > 0 && options.top_k < std::ssize(tokens);
-  const auto kept = is_few ? tokens.begin() + options.top_k : tokens.end();
-  if (is_few || options.top_p < 1) std::ranges::partial_sort(tokens, kept, std::ranges::greater{}, logit);
-  tokens.erase(kept, tokens.end());
+  const auto is_before = [&](std::int32_t a, std::int32_t b) {
+    const T x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  };
+  if (options.top_k > 0 && options.top_k < std::ssize(tokens)) {
+    std::ranges::partial_sort(tokens, tokens.begin() + options.top_k, is_before);
+    tokens.resize(static_cast<std::size_t>(options.top_k));
+  } else if (options.top_p < 1) {
+    std::ranges::sort(tokens, is_before);
+  }
   return tokens;
 }
 
 }  // namespace detail
 
 /// Draws a token from softmax(logits / temperature), logits [V], among those that the options leave: first
-/// the `top_k` likeliest, of these the nucleus of `top_p` (arXiv 1904.09751). Throws ConfigError as `check`
-/// does, Error when a logit is not finite.
+/// the `top_k` likeliest, of these the nucleus of `top_p` (arXiv 1904.09751). Tokens of
+/// logit -inf are never drawn. Throws ConfigError as `check` does, ShapeError when there are no logits, Error
+/// when one is NaN or +inf, or all are -inf.
 template <Scalar T>
 std::int32_t sample_token(std::span<const T> logits, const SampleOptions& options, Rng& rng) {
   check(options);
   if (options.vocab_size > 0 && options.vocab_size < std::ssize(logits))
     logits = logits.first(static_cast<std::size_t>(options.vocab_size));
+  if (logits.empty()) throw ShapeError("sample", "there are no logits: at least one is needed");
   for (const T logit : logits) {
-    if (!std::isfinite(logit))
+    if (std::isnan(logit) || (std::isinf(logit) && logit > 0))
       throw Error("sample", "a logit is ", logit, ": the model's weights are damaged");
   }
   const auto largest = static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
+  if (std::isinf(logits[static_cast<std::size_t>(largest)]))
+    throw Error("sample", "every logit is -inf: no token is left");
   if (options.temperature == 0) return largest;
 
   const std::vector<std::int32_t> tokens = detail::candidates(logits, options);
@@ -77,7 +86,7 @@ std::int32_t sample_token(std::span<const T> logits, const SampleOptions& option
     cumulative.push_back(sum += std::exp((logit(token) - logit(largest)) / options.temperature));
   if (options.top_p < 1) {
     const auto last = std::ranges::lower_bound(cumulative, options.top_p * sum);
-    cumulative.erase(std::min(last + 1, cumulative.end()), cumulative.end());
+    cumulative.erase(last + 1, cumulative.end());  // the last of all is the sum itself, so there is one
     sum = cumulative.back();
   }
   const auto place = std::ranges::upper_bound(cumulative, rng.uniform() * sum);
@@ -86,7 +95,7 @@ std::int32_t sample_token(std::span<const T> logits, const SampleOptions& option
 
 /// Continues `prompt` by at most `count` tokens and hands each to `use(token)` as soon as it is drawn, until
 /// that returns false. `decoder(tokens)` appends tokens to what it has seen and returns the logits [V] after
-/// them: a GptDecoder. Throws ConfigError when the prompt is empty.
+/// them: a GptDecoder; it is not given the last token drawn. Throws ConfigError when the prompt is empty.
 template <class Decoder, class Use>
 void generate(Decoder&& decoder, std::span<const std::int32_t> prompt, Index count,
               const SampleOptions& options, Rng& rng, Use&& use) {
