@@ -205,6 +205,33 @@ TEST(BpeFile, SurvivesTokenizerJson) {
   EXPECT_EQ(tokenizer_from_state(tokenizer_state(characters), "state"), characters);
 }
 
+// The second name's characters would mean other bytes, the third's none, in a token that is not special.
+TEST(BpeFile, SpecialTokensStandForTheirOwnCharacters) {
+  for (const std::string name : {"<|end|>", "<|\u00f7|>", "<|\u6587 \U0001f600|>"}) {
+    nlohmann::json json = fixture()["tokenizer"];
+    const auto id = static_cast<std::int32_t>(fixture_tokenizer().vocab_size());
+    json["added_tokens"].push_back({{"id", id}, {"content", name}});
+    const auto added = parse_tokenizer_json(json.dump(), "added");
+    EXPECT_EQ(added.decode(id), name);
+    EXPECT_EQ(added.special().at(name), id);
+    EXPECT_EQ(parse_tokenizer_json(tokenizer_json(added), "written"), added);
+    json["model"]["vocab"][name] = id;
+    EXPECT_EQ(parse_tokenizer_json(json.dump(), "in the vocabulary, too"), added);
+    json["model"]["vocab"][name] = id + 1;
+    EXPECT_EQ(message_of<FormatError>([&] { parse_tokenizer_json(json.dump(), "file"); }),
+              "[file] gives \"" + name + "\" two ids");
+  }
+}
+
+TEST(BpeFile, RefusesMergesOfSpecialTokens) {
+  nlohmann::json json = fixture()["tokenizer"];
+  json["added_tokens"].push_back({{"id", fixture_tokenizer().vocab_size()}, {"content", "\u00f7"}});
+  json["model"]["vocab"].erase("\u00f7");
+  json["model"]["merges"].insert(json["model"]["merges"].begin(), nlohmann::json{"a", "\u00f7"});
+  EXPECT_EQ(message_of<FormatError>([&] { parse_tokenizer_json(json.dump(), "file"); }),
+            "[file] merge 0 needs \"\u00f7\", which is a special token");
+}
+
 TEST(BpeFile, ReadsVocabularyAndMerges) {
   const TemporaryFolder folder;
   const auto& model = fixture()["tokenizer"]["model"];

@@ -69,10 +69,18 @@ class BpeParts {
  public:
   explicit BpeParts(std::string where) : where_(std::move(where)) {}
 
-  /// Takes a token as it stands in a file. Throws FormatError unless its id is new and small enough.
-  void add(const std::string& text, const nlohmann::json& id) { place(text, meant_bytes(text, where_), id); }
+  /// Takes a token as it stands in a file: in visible characters, unless it was taken as special before.
+  /// Throws FormatError unless its id is new and small enough.
+  void add(const std::string& text, const nlohmann::json& id) {
+    if (const auto found = special_.find(text); found == special_.end()) {
+      place(text, meant_bytes(text, where_), id);
+    } else if (id != found->second) {
+      throw FormatError(where_, "gives ", nlohmann::json(text).dump(), " two ids");
+    }
+  }
 
-  /// A token that stands for its own characters, and is never the result of a merge.
+  /// Takes a token that stands for its own characters and that no text turns into. Throws FormatError when
+  /// its name or its id is taken by another, or its id is too large.
   void add_special(const std::string& text, const nlohmann::json& id) {
     if (!ids_.contains(text)) place(text, text, id);
     if (ids_.at(text) != id) throw FormatError(where_, "gives ", nlohmann::json(text).dump(), " two ids");
@@ -111,9 +119,11 @@ class BpeParts {
 
   std::int32_t id_of(const std::string& text) const {
     const auto found = ids_.find(text);
-    if (found != ids_.end()) return found->second;
+    // In a merge, characters mean bytes: that is no special token unless both are the same.
+    const bool is_other = special_.contains(text) && visible_bytes(text) != text;
+    if (found != ids_.end() && !is_other) return found->second;
     throw FormatError(where_, "merge ", merges_.size(), " needs ", nlohmann::json(text).dump(),
-                      ", which is no token");
+                      ", which is ", is_other ? "a special token" : "no token");
   }
 
   std::string where_;
@@ -202,6 +212,13 @@ inline BpeTokenizer read_tokenizer_json(const io::JsonConfig& file) {
   const auto &vocab = model["vocab"], &merges = model["merges"], &added_tokens = file["added_tokens"];
   if (!vocab.is_object() || !merges.is_array())
     throw FormatError(where, "model.vocab and model.merges are needed");
+  // Special tokens stand in the vocabulary, too, and there their characters mean no bytes either.
+  for (const auto& added : added_tokens) {
+    if (!added.is_object() || !added.contains("content") || !added.contains("id") ||
+        !added["content"].is_string())
+      throw FormatError(where, "has an added token without content or id");
+    parts.add_special(added["content"].get<std::string>(), added["id"]);
+  }
   for (const auto& [text, id] : vocab.items()) parts.add(text, id);
   for (const auto& merge : merges) {
     if (merge.is_string()) {
@@ -211,12 +228,6 @@ inline BpeTokenizer read_tokenizer_json(const io::JsonConfig& file) {
     } else {
       throw FormatError(where, "has a merge that is not two tokens");
     }
-  }
-  for (const auto& added : added_tokens) {
-    if (!added.is_object() || !added.contains("content") || !added.contains("id") ||
-        !added["content"].is_string())
-      throw FormatError(where, "has an added token without content or id");
-    parts.add_special(added["content"].get<std::string>(), added["id"]);
   }
   return parts.build();
 }
