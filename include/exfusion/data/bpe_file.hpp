@@ -122,8 +122,8 @@ class BpeParts {
     // In a merge, characters mean bytes: that is no special token unless both are the same.
     const bool is_other = special_.contains(text) && visible_bytes(text) != text;
     if (found != ids_.end() && !is_other) return found->second;
-    throw FormatError(where_, "merge ", merges_.size(), " needs ", nlohmann::json(text).dump(),
-                      ", which is ", is_other ? "a special token" : "no token");
+    throw FormatError(where_, "merge ", merges_.size(), " needs ", nlohmann::json(text).dump(), ", which is ",
+                      is_other ? "a special token" : "no token");
   }
 
   std::string where_;
