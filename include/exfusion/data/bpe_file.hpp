@@ -247,7 +247,9 @@ inline std::string tokenizer_json(const BpeTokenizer& tokenizer) {
   using Json = nlohmann::ordered_json;
   auto vocab = Json::object(), added = Json::array();
   std::int32_t next = 0;
-  for (const std::string& text : detail::token_texts(tokenizer)) vocab[text] = next++;
+  // By `[]` each token would be compared with all before.
+  auto& tokens = vocab.get_ref<Json::object_t&>();
+  for (std::string& text : detail::token_texts(tokenizer)) tokens.emplace_back(std::move(text), next++);
   std::map<std::int32_t, std::string> special;
   for (const auto& [text, id] : tokenizer.special()) special[id] = text;
   for (const auto& [id, text] : special) {
