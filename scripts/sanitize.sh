@@ -18,11 +18,6 @@ if [ "$preset" = tsan ]; then
   archer=$(find /usr/lib/llvm-*/lib -name libarcher.so 2>/dev/null | sort -V | tail -1)
   [ -n "$archer" ] || { echo "libarcher.so is missing: run scripts/setup.sh --dev" >&2; exit 1; }
   export OMP_TOOL_LIBRARIES=$archer TSAN_OPTIONS=ignore_noninstrumented_modules=1
-  # They replace operator new to count allocations, and so does clang's TSan.
-  for file in $(cd tests && grep -rl --include='*_test.cpp' '"allocation_counter.hpp"'); do
-    name=${file%.cpp}
-    left_out+="|^${name//\//_}$"
-  done
 fi
 export OMP_WAIT_POLICY=passive
 

@@ -50,6 +50,13 @@ inline void free_aligned(void* memory, std::align_val_t alignment) {
 
 }  // namespace exfusion::testing
 
+// Clang's thread sanitizer brings its own, and then nothing is counted.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define EXFUSION_ALLOCATIONS_ARE_NOT_COUNTED
+#endif
+#endif
+#ifndef EXFUSION_ALLOCATIONS_ARE_NOT_COUNTED
 void* operator new(std::size_t size) {
   return exfusion::testing::counted_allocation(size, alignof(std::max_align_t));
 }
@@ -70,3 +77,4 @@ void operator delete(void* memory, std::align_val_t alignment) noexcept {
 void operator delete(void* memory, std::size_t, std::align_val_t alignment) noexcept {
   exfusion::testing::free_aligned(memory, alignment);
 }
+#endif

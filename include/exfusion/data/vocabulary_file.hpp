@@ -16,9 +16,10 @@ namespace exfusion::data {
 /// Needs nlohmann-json.
 inline void save_vocabulary(const CharTokenizer& tokenizer, const std::filesystem::path& path) {
   nlohmann::ordered_json vocabulary = nlohmann::ordered_json::object();
-  for (std::int32_t token = 0; token < tokenizer.vocab_size(); ++token) {
-    vocabulary[tokenizer.decode(token)] = token;
-  }
+  // By `[]` each token would be compared with all before.
+  auto& tokens = vocabulary.get_ref<nlohmann::ordered_json::object_t&>();
+  for (std::int32_t token = 0; token < tokenizer.vocab_size(); ++token)
+    tokens.emplace_back(tokenizer.decode(token), token);
   write_file_atomically(path, vocabulary.dump(1) + "\n");
 }
 
