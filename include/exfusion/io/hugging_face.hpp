@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <set>
@@ -34,10 +35,13 @@ namespace detail {
 template <Scalar T>
 void transpose(const Tensor<T>& from, const Tensor<T>& to) {
   const Index rows = from.shape()[0], columns = from.shape()[1];
+  constexpr Index line = 64 / sizeof(T);  // so that each cache line of `to` is written at once
   parallel_for(columns, 64, [&](Index begin, Index end) {
-    for (Index row = 0; row < rows; ++row) {
+    for (Index first = 0; first < rows; first += line) {
+      const Index last = std::min(first + line, rows);
       for (Index column = begin; column < end; ++column) {
-        to.data()[column * rows + row] = from.data()[row * columns + column];
+        for (Index row = first; row < last; ++row)
+          to.data()[column * rows + row] = from.data()[row * columns + column];
       }
     }
   });
