@@ -45,7 +45,8 @@ struct ChosenProduct {
 /// Its own fp32 product, also where oneDNN takes over.
 struct OwnProduct {
   static void multiply(const Operand& a, const Operand& b, kernels::MatrixView<float> c) {
-    using Tile = kernels::detail::BlockedTile<kernels::detail::PlainNumbers<float>>;
+    using Tile =
+        kernels::detail::BlockedTile<kernels::detail::GemmMicroKernel<kernels::detail::PlainNumbers<float>>>;
     kernels::detail::GemmGrid<Tile>::multiply(a.exact, b.exact, c, {});
   }
 };

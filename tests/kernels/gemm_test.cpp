@@ -109,7 +109,7 @@ struct Problem {
 };
 
 template <class Numbers, int Bytes = simd_bytes>
-using Blocked = detail::GemmGrid<detail::BlockedTile<Numbers, Bytes>>;
+using Blocked = detail::GemmGrid<detail::BlockedTile<detail::GemmMicroKernel<Numbers, Bytes>>>;
 template <class T, class In = T>
 using Eigens = detail::GemmGrid<detail::EigenTile<T, In>>;
 using detail::PlainNumbers, detail::WidenedBfloat16, detail::PairedBfloat16;
@@ -118,8 +118,13 @@ using OneDnns = detail::OneDnnGemm;
 #else
 using OneDnns = Eigens<float>;
 #endif
+#if EXFUSION_AMX
+using Amx = detail::AmxGemm;
+#else
+using Amx = Eigens<float, Bfloat16>;
+#endif
 using Products =
-    ::testing::Types<Blocked<PlainNumbers<float>>, Blocked<PlainNumbers<double>>,
+    ::testing::Types<Amx, Blocked<PlainNumbers<float>>, Blocked<PlainNumbers<double>>,
                      Blocked<PlainNumbers<float>, 16>, Blocked<PlainNumbers<float>, 64>,
                      Blocked<WidenedBfloat16<float>>, Blocked<PairedBfloat16>, Blocked<PairedBfloat16, 16>,
                      Eigens<float>, Eigens<double>, Eigens<float, Bfloat16>, OneDnns>;
@@ -128,6 +133,12 @@ template <class Product>
 class GemmProduct : public ::testing::Test {
  protected:
   using T = typename Product::T;
+
+#if EXFUSION_AMX
+  void SetUp() override {
+    if (std::same_as<Product, Amx> && !detail::amx_is_permitted()) GTEST_SKIP() << "no tile registers";
+  }
+#endif
 
   void check(Index m, Index n, Index k) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {

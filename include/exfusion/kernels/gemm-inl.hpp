@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exfusion/kernels/amx.hpp>
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/gemm_grid.hpp>
 #include <exfusion/kernels/matrix_vector.hpp>
@@ -20,6 +21,9 @@
 #else
 #include <exfusion/kernels/gemm_tile.hpp>
 #endif
+#if EXFUSION_AMX
+#include <exfusion/kernels/gemm_amx.hpp>
+#endif
 #ifdef EXFUSION_ONEDNN
 #include <exfusion/kernels/gemm_onednn.hpp>
 #endif
@@ -34,14 +38,17 @@ template <Scalar T>
 using Bfloat16Tile = EigenTile<T, Bfloat16>;
 #else
 template <Scalar T>
-using OwnTile = BlockedTile<PlainNumbers<T>>;
+using OwnTile = BlockedTile<GemmMicroKernel<PlainNumbers<T>>>;
 template <Scalar T>
-using Bfloat16Tile = BlockedTile<Bfloat16Numbers<T>>;
+using Bfloat16Tile = BlockedTile<GemmMicroKernel<Bfloat16Numbers<T>>>;
 #endif
 template <Scalar T>
 using OwnGemm = GemmGrid<OwnTile<T>>;
 template <Scalar T>
 using Bfloat16Gemm = GemmGrid<Bfloat16Tile<T>>;
+#if EXFUSION_AMX
+using AmxGemm = GemmGrid<BlockedTile<AmxMicroKernel>>;
+#endif
 #ifdef EXFUSION_ONEDNN
 template <Scalar T>
 using FullGemm = std::conditional_t<std::same_as<T, float>, OneDnnGemm, OwnGemm<T>>;
@@ -66,7 +73,13 @@ void Gemm<T>::multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c
     multiply(a.exact, b.exact, c, accumulate, bias);
     return;
   }
-  detail::Bfloat16Gemm<T>::multiply(a.rounded, b.rounded, c, {.accumulate = accumulate, .bias = bias});
+  const detail::GemmEpilogue<T> epilogue{.accumulate = accumulate, .bias = bias};
+#if EXFUSION_AMX
+  if constexpr (std::same_as<T, float>) {
+    if (detail::amx_is_permitted()) return detail::AmxGemm::multiply(a.rounded, b.rounded, c, epilogue);
+  }
+#endif
+  detail::Bfloat16Gemm<T>::multiply(a.rounded, b.rounded, c, epilogue);
 }
 
 template <Scalar T>

@@ -5,25 +5,11 @@
 
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_numbers.hpp>
+#include <exfusion/kernels/gemm_pack.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels::detail {
-
-/// Sizes of the register block of C: as many accumulators as registers allow beside the operands. 6 x 2
-/// vectors in 16 registers (AVX2, SSE), 12 x 2 in 32 (AVX-512), 8 x 3 in 32 (NEON).
-template <Scalar T, int Bytes>
-struct GemmBlock {
-#if defined(__ARM_NEON)
-  static constexpr int rows = 8;
-  static constexpr int vectors = 3;
-#else
-  static constexpr int rows = Bytes == 64 ? 12 : 6;
-  static constexpr int vectors = 2;
-#endif
-  static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
-  static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
-};
 
 /// Packed rows of A, a panel of `rows` after the other: column k of a panel begins at `data + k * rows`.
 template <class Packed, int rows>
@@ -61,11 +47,14 @@ struct RowsInPlace {
 
 /// A register block of C [rows, columns] += A [rows, depth] B [depth, columns]; `depth` counts packed
 /// elements. A is PackedRows or RowsInPlace; row k of the packed B is at `b + k * columns`.
-template <class Numbers, int Bytes>
+template <class NumbersOf, int Bytes = simd_bytes>
 struct GemmMicroKernel {
+  using Numbers = NumbersOf;
   using T = typename Numbers::Sum;
   using Packed = typename Numbers::Packed;
   using Block = GemmBlock<T, Bytes>;
+  using Pack = GemmPack<Numbers, Bytes>;
+  struct Registers {};  ///< Of those that it uses, none must be set up.
   using S = Simd<T, Bytes>;
   using Vector = typename S::Vector;
   using PackedVector = typename Simd<Packed, Bytes>::Vector;

@@ -4,7 +4,9 @@
 #include <bit>
 #include <cstring>
 
-#include <exfusion/kernels/gemm_micro.hpp>
+#include <exfusion/kernels/gemm_block.hpp>
+#include <exfusion/kernels/gemm_numbers.hpp>
+#include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -16,6 +18,9 @@ struct GemmPack {
   using Block = GemmBlock<typename Numbers::Sum, Bytes>;
   using S = Simd<Packed, Bytes>;
   using Vector = typename S::Vector;
+
+  /// Numbers along the inner dimension that A must have a multiple of to be read where it is.
+  static constexpr Index whole = Numbers::group;
 
   /// Packed elements that `size` numbers along the inner dimension make.
   static constexpr Index depth_of(Index size) { return (size + Numbers::group - 1) / Numbers::group; }

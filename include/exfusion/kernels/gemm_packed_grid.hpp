@@ -52,7 +52,7 @@ class PackedGrid {
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
     deep_ = std::max<Index>(count(b.rows, part_depth), 1);
-    tile_rows_ = even_part(block_rows_, Tile::most_rows, Block::rows);
+    tile_rows_ = even_part(block_rows_, Block::most_rows, Block::rows);
     const Index down = count(block_rows_, tile_rows_);
     const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
     tile_columns_ =

@@ -4,29 +4,27 @@
 #include <array>
 #include <utility>
 
-#include <exfusion/kernels/gemm_pack.hpp>
+#include <exfusion/kernels/gemm_micro.hpp>
 
 namespace exfusion::kernels::detail {
 
 /// The product on one thread, in the manner of Goto and van de Geijn ("Anatomy of high-performance matrix
 /// multiplication", ACM TOMS 2008): a block of A stays in the L2 cache, one panel of B after the other in the
-/// L1 cache, and the micro-kernel multiplies the panel by the whole block.
-template <class NumbersOf, int Bytes = simd_bytes>
+/// L1 cache, and the micro-kernel (GemmMicroKernel, AmxMicroKernel) multiplies the panel by the whole block.
+template <class MicroKernel>
 struct BlockedTile {
-  using Numbers = NumbersOf;
+  using Numbers = typename MicroKernel::Numbers;
   using T = typename Numbers::Sum;
   using Source = typename Numbers::Source;
   using Packed = typename Numbers::Packed;
-  using Block = GemmBlock<T, Bytes>;
-  using Pack = GemmPack<Numbers, Bytes>;
-  /// Rows of a block of A: 96 KiB.
-  static constexpr int most_rows = 384 / static_cast<int>(sizeof(T)) / Block::rows * Block::rows;
+  using Block = typename MicroKernel::Block;
+  using Pack = typename MicroKernel::Pack;
 
   /// Whether the micro-kernel can read the rows of this A as they are: elements must follow each other as
   /// packed ones do, and rows not fall on the same cache sets, as those do that are whole pages apart.
   static bool is_read_in_place(MatrixView<const Source> a) {
     constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
-    return has_rows_in_place && a.column_stride == 1 && a.columns % Numbers::group == 0 &&
+    return has_rows_in_place && a.column_stride == 1 && a.columns % Pack::whole == 0 &&
            a.row_stride % page != 0;
   }
 
@@ -64,8 +62,8 @@ struct BlockedTile {
   /// part.
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
-    for (Index row = 0; row < c.rows; row += most_rows) {
-      const Index rows = std::min<Index>(most_rows, c.rows - row);
+    for (Index row = 0; row < c.rows; row += Block::most_rows) {
+      const Index rows = std::min<Index>(Block::most_rows, c.rows - row);
       row_block(a.block(row, 0, rows, a.columns), b, c.block(row, 0, rows, c.columns), epilogue);
     }
   }
@@ -89,23 +87,25 @@ struct BlockedTile {
   template <class Rows>
   static void multiply_panels(const Rows& a, const Packed* b, Index b_step, Index depth, MatrixView<T> c,
                               GemmEpilogue<T> epilogue) {
+    [[maybe_unused]] const typename MicroKernel::Registers registers;
     for (Index column = 0; column < c.columns; column += Block::columns, b += b_step) {
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
       Rows panel = a;
       for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
         const Index rows = std::min<Index>(Block::rows, c.rows - row);
         if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
-        GemmMicroKernel<Numbers, Bytes>::run(depth, panel, b, c.block(row, column, rows, columns), epilogue);
+        MicroKernel::run(depth, panel, b, c.block(row, column, rows, columns), epilogue);
       }
       if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
     }
   }
 
-  // Up to most_rows rows of C. The sum over the inner dimension goes block by block, always in this order.
+  // Up to Block::most_rows rows of C. The sum over the inner dimension goes block by block, always in this
+  // order.
   static void row_block(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                         GemmEpilogue<T> epilogue) {
     constexpr Index block_depth = Block::depth * Numbers::group, a_step = Pack::a_step(Block::depth);
-    alignas(64) std::array<Packed, most_rows / Block::rows * a_step> packed;
+    alignas(64) std::array<Packed, Block::most_rows / Block::rows * a_step> packed;
     const T* bias = std::exchange(epilogue.bias, nullptr);
     const Index last = std::max<Index>(b.rows - 1, 0) / block_depth * block_depth;
     for (Index k = 0; k <= last; k += block_depth) {

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 #endif
 
+#include <exfusion/kernels/amx.hpp>
 #include <exfusion/kernels/peak.hpp>
 #include <exfusion/kernels/simd.hpp>
 
@@ -51,6 +52,26 @@ template <Scalar T>
 }
 #endif
 
+#if EXFUSION_AMX
+/// The same with tiles of bfloat16 numbers: in each pass of the loop three products that do not wait for each
+/// other.
+template <Scalar T>
+[[gnu::noinline]] T multiply_tiles_in_registers(T factor) {
+  const AmxRegisters registers;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  for (Index step = 0; step < peak_steps; ++step) {
+    _tile_dpbf16ps(0, 3, 4);
+    _tile_dpbf16ps(1, 3, 4);
+    _tile_dpbf16ps(2, 3, 4);
+  }
+  return factor;
+}
+#endif
+
 /// Operations per second of all threads in `multiply`, each step of which does so many in each chain. Each
 /// thread takes its own time, so that waiting for one that was not scheduled does not count.
 template <Scalar T>
@@ -81,6 +102,11 @@ double Peak<T>::operations_per_second() {
 
 template <Scalar T>
 double Peak<T>::bf16_operations_per_second() {
+#if EXFUSION_AMX
+  constexpr double products = 3.0 * detail::AmxTile::elements * detail::AmxTile::numbers;
+  if (detail::amx_is_permitted())
+    return detail::best_rate<T>(detail::multiply_tiles_in_registers<T>, 2.0 * products / detail::peak_chains);
+#endif
 #ifdef __AVX512BF16__
   return detail::best_rate<T>(detail::multiply_pairs_in_registers<T>, 4.0 * Simd<float>::lanes);
 #else

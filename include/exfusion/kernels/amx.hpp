@@ -1,0 +1,54 @@
+#pragma once
+
+// Intel's AMX: registers that hold whole tiles of a matrix, and an instruction that multiplies two of them.
+// It is there where EXFUSION_AMX is 1 and, when the program runs, `amx_is_permitted`.
+#if defined(__linux__) && defined(__GNUC__) && (defined(__AMX_BF16__) || defined(__AMXBF16__))
+#define EXFUSION_AMX 1
+
+#include <cstdint>
+
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace exfusion::kernels::detail {
+
+/// Whether this process may use tile registers. Linux grants them to those who ask, which the first call
+/// does.
+inline bool amx_is_permitted() {
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool permitted = syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  return permitted;
+}
+
+/// Sizes of a full tile register: rows of 64 bytes.
+struct AmxTile {
+  static constexpr int rows = 16;
+  static constexpr int pairs = 16;               ///< Pairs of bfloat16 numbers, or sums, in a row.
+  static constexpr int numbers = 2 * pairs;      ///< bfloat16 numbers in a row.
+  static constexpr int elements = rows * pairs;  ///< Pairs, or sums, in a tile.
+};
+
+/// While it exists, all eight tile registers of this thread have full size.
+class AmxRegisters {
+ public:
+  AmxRegisters() { _tile_loadconfig(&full_size); }
+  AmxRegisters(const AmxRegisters&) = delete;
+  AmxRegisters& operator=(const AmxRegisters&) = delete;
+  ~AmxRegisters() { _tile_release(); }
+
+ private:
+  struct alignas(64) Configuration {
+    std::uint8_t palette, start_row, reserved[14];
+    std::uint16_t row_bytes[16];
+    std::uint8_t rows[16];
+  };
+  static constexpr Configuration full_size = {
+      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+};
+
+}  // namespace exfusion::kernels::detail
+
+#else
+#define EXFUSION_AMX 0
+#endif
