@@ -15,7 +15,7 @@ struct AmxBlock {
   static constexpr int rows = 2 * AmxTile::rows;
   static constexpr int columns = 2 * AmxTile::rows;
   static constexpr int depth = 256;      ///< Packed elements that are summed up before C is touched.
-  static constexpr int most_rows = 256;  ///< Of A at a time: 256 KiB.
+  static constexpr int most_rows = 256;  ///< Of a tile of C.
 };
 
 /// Copies parts of A and B into the order in which tiles are loaded, padded with zeros to whole tiles.
@@ -69,17 +69,30 @@ struct AmxPack {
       for (int r = 0; r < AmxTile::rows; ++r)
         std::memcpy(to + r * AmxTile::pairs, from + r * a.row_stride, sizeof(Source) * AmxTile::numbers);
     } else {
-      S::Vector columns[AmxTile::pairs];
-#pragma GCC unroll 16
-      for (int pair = 0; pair < AmxTile::pairs; ++pair) {
-        alignas(64) Packed column[AmxTile::rows];
-        PairedBfloat16::copy<AmxTile::rows>(from + 2 * pair * a.column_stride, a.column_stride, column);
-        S::load(columns[pair], column);
-      }
-      S::transpose(columns);
-#pragma GCC unroll 16
-      for (int r = 0; r < AmxTile::rows; ++r) S::store(columns[r], to + r * AmxTile::pairs);
+      transpose_tile(from, a.column_stride, to);
     }
+  }
+
+  // A tile of an A whose columns are stored one after the other.
+  static void transpose_tile(const Source* from, Index stride, Packed* to) {
+    S::Vector pairs[AmxTile::pairs];
+#pragma GCC unroll 16
+    for (int pair = 0; pair < AmxTile::pairs; ++pair) {
+      const Source* column = from + 2 * pair * stride;
+      pairs[pair] = widened(column) | widened(column + stride) << 16;
+      __builtin_prefetch(column + AmxTile::numbers * stride);
+      __builtin_prefetch(column + (AmxTile::numbers + 1) * stride);
+    }
+    S::transpose(pairs);
+#pragma GCC unroll 16
+    for (int row = 0; row < AmxTile::rows; ++row) S::store(pairs[row], to + row * AmxTile::pairs);
+  }
+
+  [[gnu::always_inline]] static S::Vector widened(const Source* from) {
+    using Halves [[gnu::vector_size(32)]] = std::uint16_t;
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    return __builtin_convertvector(halves, S::Vector);
   }
 
   static void a_part(const Source* from, Index rows, Index numbers, MatrixView<const Source> a, Packed* to) {
@@ -102,6 +115,8 @@ struct AmxMicroKernel {
   using Block = AmxBlock;
   using Pack = AmxPack;
   using Registers = AmxRegisters;
+  /// A panel of A meets all of B, which is packed and so comes from the L2 cache in a stream, before the next.
+  static constexpr bool stays_in_row = true;
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
   template <class Rows>
@@ -109,10 +124,6 @@ struct AmxMicroKernel {
                   const GemmEpilogue<T>& epilogue) {
     const bool is_full = c.rows == Block::rows && c.columns == Block::columns;
     if (is_full && epilogue.scale == 1 && !(epilogue.accumulate && epilogue.bias != nullptr)) {
-      for (int row = 0; row < Block::rows; ++row) {
-        __builtin_prefetch(c.data + row * c.row_stride, 1);
-        __builtin_prefetch(c.data + row * c.row_stride + AmxTile::pairs, 1);
-      }
       const bool from_c = epilogue.accumulate, from_bias = epilogue.bias != nullptr;
       const T* start = from_c ? c.data : from_bias ? epilogue.bias : nullptr;
       accumulate(depth, a, b, start, from_c ? c.row_stride : 0, c.data, c.row_stride);

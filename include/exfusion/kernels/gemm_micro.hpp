@@ -54,7 +54,8 @@ struct GemmMicroKernel {
   using Packed = typename Numbers::Packed;
   using Block = GemmBlock<T, Bytes>;
   using Pack = GemmPack<Numbers, Bytes>;
-  struct Registers {};  ///< Of those that it uses, none must be set up.
+  static constexpr bool stays_in_row = false;  ///< A panel of B meets all of A, not the other way round.
+  struct Registers {};                         ///< Of those that it uses, none must be set up.
   using S = Simd<T, Bytes>;
   using Vector = typename S::Vector;
   using PackedVector = typename Simd<Packed, Bytes>::Vector;

@@ -32,7 +32,8 @@ class PackedGrid {
   using Pack = typename Tile::Pack;
 
   static constexpr Index packed_depth = 2 * Block::depth;
-  static constexpr Index part_depth = packed_depth * Tile::Numbers::group;
+  static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
+  static constexpr Index depth_unit = 32;
   static constexpr Index largest_block = 4096 / static_cast<Index>(sizeof(T));  // its rows and columns
   static constexpr Index pack_rows = 8 * Block::rows, pack_columns = 4 * Block::columns;
   static constexpr Index a_step = Pack::a_step(packed_depth), b_step = Pack::b_step(packed_depth);
@@ -51,12 +52,19 @@ class PackedGrid {
     block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
-    deep_ = std::max<Index>(count(b.rows, part_depth), 1);
-    tile_rows_ = even_part(block_rows_, Block::most_rows, Block::rows);
-    const Index down = count(block_rows_, tile_rows_);
-    const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
-    tile_columns_ =
-        even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
+    part_depth_ = even_part(b.rows, largest_depth, depth_unit);
+    deep_ = std::max<Index>(count(b.rows, part_depth_), 1);
+    if constexpr (Tile::stays_in_row) {
+      tile_columns_ = even_part(block_columns_, Tile::most_columns(part_depth_), Block::columns);
+      const Index down = count(wanted_tiles, count(block_columns_, tile_columns_));
+      tile_rows_ = even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
+    } else {
+      tile_rows_ = even_part(block_rows_, Block::most_rows, Block::rows);
+      const Index down = count(block_rows_, tile_rows_);
+      const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
+      tile_columns_ =
+          even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
+    }
   }
 
   static Index count(Index size, Index part) { return (size + part - 1) / part; }
@@ -89,14 +97,14 @@ class PackedGrid {
   }
 
   Part part(Index i) const {
-    const Index k = i % deep_ * part_depth, column = i / deep_ % across_ * block_columns_;
+    const Index k = i % deep_ * part_depth_, column = i / deep_ % across_ * block_columns_;
     const Index row = i / deep_ / across_ * block_rows_;
     return {row,
             column,
             k,
             std::min(block_rows_, c_.rows - row),
             std::min(block_columns_, c_.columns - column),
-            std::min(part_depth, b_.rows - k)};
+            std::min(part_depth_, b_.rows - k)};
   }
 
   Index pack_tasks(const Part& part) const {
@@ -145,7 +153,7 @@ class PackedGrid {
   GemmEpilogue<T> epilogue_;
   bool in_place_;
   Index block_rows_, block_columns_;
-  Index across_, deep_;
+  Index across_, deep_, part_depth_;
   Index tile_rows_, tile_columns_;
 };
 

@@ -19,6 +19,7 @@ struct BlockedTile {
   using Packed = typename Numbers::Packed;
   using Block = typename MicroKernel::Block;
   using Pack = typename MicroKernel::Pack;
+  static constexpr bool stays_in_row = MicroKernel::stays_in_row;
 
   /// Whether the micro-kernel can read the rows of this A as they are: elements must follow each other as
   /// packed ones do, and rows not fall on the same cache sets, as those do that are whole pages apart.
@@ -26,6 +27,12 @@ struct BlockedTile {
     constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
     return has_rows_in_place && a.column_stride == 1 && a.columns % Pack::whole == 0 &&
            a.row_stride % page != 0;
+  }
+
+  /// Columns of a tile of C whose B, of `depth` numbers a column, fits into the L2 cache beside the rest.
+  static constexpr Index most_columns(Index depth) {
+    constexpr Index size = (Index{768} << 10) / static_cast<Index>(sizeof(Packed));
+    return std::max<Index>(size / std::max<Index>(Pack::depth_of(depth), 1), Block::columns);
   }
 
   /// C = scale * A B (+ C) (+ bias) with packed operands of `depth` elements, whose panels are `a_step` and
@@ -76,27 +83,41 @@ struct BlockedTile {
   template <class Body>
   static void for_each_depth(Index depth, GemmEpilogue<T> epilogue, const Body& body) {
     const T* bias = std::exchange(epilogue.bias, nullptr);
-    const Index last = std::max<Index>(depth - 1, 0) / Block::depth * Block::depth;
-    for (Index k = 0; k <= last; k += Block::depth) {
-      if (k == last) epilogue.bias = bias;
-      body(k, std::min<Index>(Block::depth, depth - k), epilogue);
+    const Index parts = std::max<Index>((depth + Block::depth - 1) / Block::depth, 1);
+    const Index part = (depth + 16 * parts - 1) / (16 * parts) * 16;
+    for (Index k = 0, i = 1; i <= parts; k += part, ++i) {
+      if (i == parts) epilogue.bias = bias;
+      body(k, std::min<Index>(part, depth - k), epilogue);
       epilogue.accumulate = true;
     }
   }
 
   template <class Rows>
   static void multiply_panels(const Rows& a, const Packed* b, Index b_step, Index depth, MatrixView<T> c,
-                              GemmEpilogue<T> epilogue) {
+                              const GemmEpilogue<T>& epilogue) {
     [[maybe_unused]] const typename MicroKernel::Registers registers;
-    for (Index column = 0; column < c.columns; column += Block::columns, b += b_step) {
+    const auto multiply = [&](Index row, Index column, const Rows& rows_of_a) {
+      const Index rows = std::min<Index>(Block::rows, c.rows - row);
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
+      GemmEpilogue<T> part = epilogue;
+      if (part.bias != nullptr) part.bias += column;
+      MicroKernel::run(depth, rows_of_a, b + column / Block::columns * b_step,
+                       c.block(row, column, rows, columns), part);
+    };
+    if constexpr (MicroKernel::stays_in_row) {
       Rows panel = a;
       for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
-        const Index rows = std::min<Index>(Block::rows, c.rows - row);
-        if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
-        MicroKernel::run(depth, panel, b, c.block(row, column, rows, columns), epilogue);
+        if (row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
+        for (Index column = 0; column < c.columns; column += Block::columns) multiply(row, column, panel);
       }
-      if (epilogue.bias != nullptr) epilogue.bias += Block::columns;
+    } else {
+      for (Index column = 0; column < c.columns; column += Block::columns) {
+        Rows panel = a;
+        for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
+          if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
+          multiply(row, column, panel);
+        }
+      }
     }
   }
 
