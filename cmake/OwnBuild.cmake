@@ -13,8 +13,8 @@ function(exfusion_own_build target)
   if(EXFUSION_NATIVE)
     target_compile_options(${target} PRIVATE -march=native)
   endif()
-  # Clang halves vectors of 512 bits on many AVX-512 CPUs unless told otherwise.
-  if(EXFUSION_NATIVE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  # Both compilers make do with vectors of 256 bits on many AVX-512 CPUs unless told otherwise.
+  if(EXFUSION_NATIVE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     target_compile_options(${target} PRIVATE -mprefer-vector-width=512)
   endif()
   if(EXFUSION_SANITIZE)

@@ -115,7 +115,8 @@ struct AmxMicroKernel {
   using Block = AmxBlock;
   using Pack = AmxPack;
   using Registers = AmxRegisters;
-  /// A panel of A meets all of B, which is packed and so comes from the L2 cache in a stream, before the next.
+  /// A panel of A meets all of B, which is packed and so comes from the L2 cache in a stream, before the
+  /// next.
   static constexpr bool stays_in_row = true;
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.

@@ -57,7 +57,8 @@ class PackedGrid {
     if constexpr (Tile::stays_in_row) {
       tile_columns_ = even_part(block_columns_, Tile::most_columns(part_depth_), Block::columns);
       const Index down = count(wanted_tiles, count(block_columns_, tile_columns_));
-      tile_rows_ = even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
+      tile_rows_ =
+          even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
     } else {
       tile_rows_ = even_part(block_rows_, Block::most_rows, Block::rows);
       const Index down = count(block_rows_, tile_rows_);
