@@ -6,6 +6,7 @@
 #define EXFUSION_AMX 1
 
 #include <cstdint>
+#include <optional>
 
 #include <immintrin.h>
 #include <sys/syscall.h>
@@ -29,10 +30,12 @@ struct AmxTile {
   static constexpr int elements = rows * pairs;  ///< Pairs, or sums, in a tile.
 };
 
-/// While it exists, all eight tile registers of this thread have full size.
+/// While it exists, the tile registers of this thread are set up: 0 to 4 with `rows` rows (sums, a first
+/// factor), 5 to 7 with all of them (second factors).
+template <int rows>
 class AmxRegisters {
  public:
-  AmxRegisters() { _tile_loadconfig(&full_size); }
+  AmxRegisters() { _tile_loadconfig(&configuration); }
   AmxRegisters(const AmxRegisters&) = delete;
   AmxRegisters& operator=(const AmxRegisters&) = delete;
   ~AmxRegisters() { _tile_release(); }
@@ -41,10 +44,22 @@ class AmxRegisters {
   struct alignas(64) Configuration {
     std::uint8_t palette, start_row, reserved[14];
     std::uint16_t row_bytes[16];
-    std::uint8_t rows[16];
+    std::uint8_t rows_of_tile[16];
   };
-  static constexpr Configuration full_size = {
-      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+  static constexpr Configuration configuration = {
+      1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {rows, rows, rows, rows, rows, 16, 16, 16}};
+};
+
+/// The same, if the process may use them.
+template <int rows>
+class AmxRegistersIfPermitted {
+ public:
+  AmxRegistersIfPermitted() {
+    if (amx_is_permitted()) registers_.emplace();
+  }
+
+ private:
+  std::optional<AmxRegisters<rows>> registers_;
 };
 
 }  // namespace exfusion::kernels::detail

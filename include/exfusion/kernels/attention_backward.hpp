@@ -35,6 +35,7 @@ class AttentionBackward {
   /// The `first` call on an object must be the one with the most queries.
   void run(Index first_key, bool first, HeadTriple<T> gradient, bool accumulate, HeadMatrix<T> dqueries,
            bool accumulate_queries) {
+    [[maybe_unused]] const typename Product::Registers registers;
     const Index keys = std::min(blocks_.keys, sizes_.tokens - first_key);
     load_keys(first_key, keys);
     const Index first_query = sizes_.causal ? first_key / blocks_.queries * blocks_.queries : 0;
@@ -60,9 +61,9 @@ class AttentionBackward {
   void load_queries(Index first, Index count, bool with_delta) {
     const Index padded = Blocks::round_up(count, Product::tile_rows);
     const T scale = attention_scale<T>(sizes_);
-    pack_rows<Factors>(saved_.head.queries, first, count, scale, queries_, padded, blocks_.width,
-                       blocks_.step);
-    pack_rows<Factors>(saved_.dy, first, count, T{1}, dy_, padded, blocks_.width, blocks_.step);
+    const Index width = Factors::row_numbers(blocks_.width);
+    pack_rows<Factors>(saved_.head.queries, first, count, scale, queries_, padded, width, blocks_.step);
+    pack_rows<Factors>(saved_.dy, first, count, T{1}, dy_, padded, width, blocks_.step);
     if constexpr (rounds) {
       pack_depth<Factors>(saved_.head.queries, first, count, scale, paired_.queries, blocks_.width,
                           blocks_.step);
@@ -93,7 +94,7 @@ class AttentionBackward {
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
     if constexpr (rounds) {
-      for (Index q = 0; q < mask.queries; q += 2) round_scores(q, mask);
+      round_scores(mask);
       multiply_scored(paired_.probabilities, paired_.dy, paired_.dscores, paired_.queries,
                       paired_.dscore_rows, mask, accumulate);
     } else {
@@ -109,8 +110,16 @@ class AttentionBackward {
     multiply_by_keys<Factors>(dscore_rows, keys_, dqueries_, blocks_, mask, {});
   }
 
+  void round_scores(const AttentionMask& mask) {
+    if constexpr (Product::in_tile_registers) {
+      for (Index q = 0; q < mask.queries; q += 2 * Product::lanes) round_square(q, mask);
+    } else {
+      for (Index q = 0; q < mask.queries; q += 2) round_two_rows(q, mask);
+    }
+  }
+
   // The rows of two queries, or of the last one alone, whose double then meets zeros.
-  void round_scores(Index q, const AttentionMask& mask) {
+  void round_two_rows(Index q, const AttentionMask& mask) {
     const Index step = blocks_.score_step, next = std::min(q + 1, mask.queries - 1);
     const Index end = mask.keys_of(next) + Product::tile_rows;
     for (Index key = 0; key < end; key += Product::lanes) {
@@ -124,6 +133,37 @@ class AttentionBackward {
       Factors::store(ds, paired_.dscore_rows + q * step, key);
       Factors::store(ds_next, paired_.dscore_rows + next * step, key);
     }
+  }
+
+  // As many pairs of queries as a vector has lanes, transposed. Zeros take the place of queries beyond the
+  // last.
+  void round_square(Index first, const AttentionMask& mask) {
+    const Index step = blocks_.score_step, count = std::min(mask.queries - first, 2 * Product::lanes);
+    const Index seen = mask.keys_of(first + count - 1) + Product::tile_rows;
+    const Index end = std::min(Blocks::round_up(seen, Factors::group * Product::depth_step), step);
+    for (Index key = 0; key < end; key += Product::lanes) {
+      const Index from = first * step + key, to = key * blocks_.pair_step + first / 2;
+      transpose_pairs(probabilities_ + from, count, paired_.probabilities + to);
+      transpose_pairs(dscores_ + from, count, paired_.dscores + to);
+      for (Index q = 0; q < count; ++q) {
+        Vector ds;
+        S::load(ds, dscores_ + from + q * step);
+        Factors::store(ds, paired_.dscore_rows + (first + q) * step, key);
+      }
+    }
+  }
+
+  void transpose_pairs(const T* from, Index count, Packed* to) const {
+    using P = Simd<Packed>;
+    typename P::Vector square[P::lanes] = {};
+    for (Index q = 0; q < count; q += 2, from += 2 * blocks_.score_step) {
+      Vector lower, upper = {};
+      S::load(lower, from);
+      if (q + 1 < count) S::load(upper, from + blocks_.score_step);
+      square[q / 2] = Factors::pairs(lower, upper);
+    }
+    P::transpose(square);
+    for (Index key = 0; key < P::lanes; ++key, to += blocks_.pair_step) P::store(square[key], to);
   }
 
   void prefetch_next(Index query) const {
@@ -148,18 +188,19 @@ class AttentionBackward {
       S::store(p, p_row + key);
       S::store(p * (dp - delta), dp_row + key);
     }
-    std::fill_n(p_row + keys, Product::tile_rows, T{0});
-    std::fill_n(dp_row + keys, Product::tile_rows, T{0});
+    const Index zeros = std::min(Product::zeros, blocks_.score_step - keys);
+    std::fill_n(p_row + keys, zeros, T{0});
+    std::fill_n(dp_row + keys, zeros, T{0});
   }
 
   static constexpr bool rounds = Factors::group > 1;
 
   /// What exists apart from the numbers that it is made of if these are rounded.
   struct Paired {
-    alignas(storage_alignment) Packed queries[Blocks::query_numbers / 2];
-    alignas(storage_alignment) Packed dy[Blocks::query_numbers / 2];
-    alignas(storage_alignment) Packed probabilities[Blocks::score_numbers / 2];
-    alignas(storage_alignment) Packed dscores[Blocks::score_numbers / 2];
+    alignas(storage_alignment) Packed queries[Blocks::paired_query_numbers];
+    alignas(storage_alignment) Packed dy[Blocks::paired_query_numbers];
+    alignas(storage_alignment) Packed probabilities[Blocks::paired_score_numbers];
+    alignas(storage_alignment) Packed dscores[Blocks::paired_score_numbers];
     alignas(storage_alignment) Packed dscore_rows[Blocks::score_numbers];
   };
   struct Nothing {};

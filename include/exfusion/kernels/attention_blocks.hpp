@@ -36,6 +36,10 @@ struct AttentionBlocks {
       std::max(most_queries * row_step(64), Product::tile_rows* longest_step);
   static constexpr Index longest_score_step = row_step(most_keys + Product::tile_rows);
   static constexpr Index score_numbers = most_queries * longest_score_step;
+  /// Room for the pairs of a block of queries, and for those of its transposed scores.
+  static constexpr Index paired_query_numbers = query_numbers / 2 + line * longest_step;
+  static constexpr Index paired_score_numbers =
+      (most_keys + Product::tile_rows + line) * row_step(most_queries / 2 + line);
   static_assert(most_keys % key_step == 0 && most_queries % Product::tile_rows == 0);
 
   explicit AttentionBlocks(Index d_head)
@@ -44,7 +48,8 @@ struct AttentionBlocks {
         keys(std::min(most_keys, key_numbers / step / key_step * key_step)),
         queries(std::min(most_queries, query_numbers / step / Product::tile_rows * Product::tile_rows)),
         transposed_step(row_step(keys)),
-        score_step(row_step(keys + Product::tile_rows)) {}
+        score_step(row_step(keys + Product::tile_rows)),
+        pair_step(row_step(queries / 2 + line)) {}
 
   Index width;            ///< d_head, padded to whole vectors.
   Index step;             ///< Between packed rows of `width` numbers.
@@ -52,6 +57,7 @@ struct AttentionBlocks {
   Index queries;          ///< Queries of a block.
   Index transposed_step;  ///< Between the rows of transposed keys.
   Index score_step;       ///< Between the scores of two queries; leaves room for a tile beyond the keys.
+  Index pair_step;        ///< Between the scores of two keys if those of two queries are paired.
 };
 
 /// A block of queries and a block of keys, and who sees whom. Queries and keys count from their block's
@@ -135,13 +141,15 @@ void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, type
     std::fill_n(to, Factors::depth_of(width), typename Factors::Packed{0});
 }
 
-/// The same rows as a second factor: `to` [depth_of(count), width] with rows `step` apart.
+/// The same rows as a second factor: `to` [depth_of(count), width] with rows `step` apart, and rows of zeros
+/// up to a whole step.
 template <class Factors, Scalar T>
 void pack_depth(HeadMatrix<const T> from, Index first, Index count, T scale, typename Factors::Packed* to,
                 Index width, Index step) {
   if constexpr (Factors::group == 1) {
     pack_rows<Factors>(from, first, count, scale, to, count, width, step);
   } else {
+    constexpr Index whole = 2 * Factors::Product::depth_step;
     for (Index r = 0; r < count; r += 2, to += step) {
       prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
       prefetch_row(from, first + std::min(r + 1 + rows_ahead, count - 1));
@@ -152,6 +160,7 @@ void pack_depth(HeadMatrix<const T> from, Index first, Index count, T scale, typ
         Factors::store_pairs(scale * lower, scale * upper, to + c);
       }
     }
+    for (Index r = (count + 1) / 2 * 2; r % whole != 0; r += 2, to += step) std::fill_n(to, width, 0);
   }
 }
 
@@ -193,7 +202,7 @@ void multiply_scores(const typename Factors::Packed* rows, const typename Factor
                      const AttentionMask& mask, Index d_head) {
   using Product = typename Factors::Product;
   const Index keys = mask.keys_of(mask.queries - 1);
-  for (Index key = 0; key < keys; key += Product::panel) {
+  for (Index key = 0; key < keys; key += Product::strip) {
     const Index skipped = mask.first_query_of(key) / Product::tile_rows * Product::tile_rows;
     const Product product{rows + skipped * blocks.step,
                           blocks.step,
@@ -202,7 +211,7 @@ void multiply_scores(const typename Factors::Packed* rows, const typename Factor
                           blocks.transposed_step,
                           scores + skipped * blocks.score_step + key,
                           blocks.score_step};
-    product.run(mask.queries - skipped, std::min(Product::panel, keys - key), {}, [=](Index) {
+    product.run(mask.queries - skipped, std::min(Product::strip, keys - key), {}, [=](Index) {
       return typename Product::Range{0, Factors::depth_of(d_head)};
     });
   }
@@ -220,16 +229,25 @@ void multiply_by_keys(const typename Factors::Packed* scores, const typename Fac
   });
 }
 
-/// out [keys, width] (+)= scores^T [keys, queries] * rows [queries, width], as far as the mask reaches.
+/// out [keys, width] (+)= scores^T [keys, queries] * rows [queries, width], as far as the mask reaches. Tile
+/// registers read the transpose itself, [keys, queries] with rows `pair_step` apart.
 template <class Factors>
 void multiply_by_queries(const typename Factors::Packed* scores, const typename Factors::Packed* rows,
                          typename Factors::T* out, const AttentionBlocks<typename Factors::T>& blocks,
                          const AttentionMask& mask, bool accumulate) {
   using Product = typename Factors::Product;
-  const Product product{scores, 1, blocks.score_step, rows, blocks.step, out, blocks.step};
+  constexpr bool transposed = Product::in_tile_registers;
+  const Product product{scores,
+                        transposed ? blocks.pair_step : 1,
+                        transposed ? 1 : blocks.score_step,
+                        rows,
+                        blocks.step,
+                        out,
+                        blocks.step};
   product.run(mask.keys, blocks.width, {accumulate}, [&](Index key) {
-    return
-        typename Product::Range{mask.first_query_of(key) / Factors::group, Factors::depth_of(mask.queries)};
+    const Index first = mask.first_query_of(key);
+    if (first == mask.queries) return typename Product::Range{0, 0};
+    return typename Product::Range{first / Factors::group, Factors::depth_of(mask.queries)};
   });
 }
 

@@ -26,6 +26,13 @@ struct AttentionFactors {
   /// Packed elements that `size` numbers along the inner dimension make.
   static constexpr Index depth_of(Index size) { return (size + group - 1) / group; }
 
+  /// Numbers of a first factor's row of `width`, with the zeros that make up a step along the inner
+  /// dimension.
+  static constexpr Index row_numbers(Index width) {
+    constexpr Index step = group * Product::depth_step;
+    return (width + step - 1) / step * step;
+  }
+
   /// Numbers of a row of `size` from `column` on, zeros beyond its end.
   [[gnu::always_inline]] static void load(Vector& numbers, const T* row, Index column, Index size) {
     if (column + S::lanes <= size) {
@@ -52,9 +59,14 @@ struct AttentionFactors {
     std::memset(place(row, column), 0, static_cast<std::size_t>(count) * sizeof(Packed) / group);
   }
 
-  /// Stores pairs of numbers that are above each other in a matrix.
+  /// Pairs of numbers that are above each other in a matrix.
+  [[gnu::always_inline]] static typename Simd<Packed>::Vector pairs(const Vector& lower,
+                                                                    const Vector& upper) {
+    return rounded(lower) | rounded(upper) << 16;
+  }
+  /// Stores them.
   [[gnu::always_inline]] static void store_pairs(const Vector& lower, const Vector& upper, Packed* to) {
-    Simd<Packed>::store(rounded(lower) | rounded(upper) << 16, to);
+    Simd<Packed>::store(pairs(lower, upper), to);
   }
 
  private:

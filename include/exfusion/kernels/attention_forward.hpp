@@ -32,8 +32,10 @@ class AttentionForward {
 
   /// Writes the queries' rows of y [T, d_head] and log_sum_exp [T] (may be null).
   void run(HeadMatrix<T> y, T* log_sum_exp) {
+    [[maybe_unused]] const typename Product::Registers registers;
     pack_rows<Factors>(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), packed_queries_,
-                       Blocks::round_up(queries_, Product::tile_rows), blocks_.width, blocks_.step);
+                       Blocks::round_up(queries_, Product::tile_rows), Factors::row_numbers(blocks_.width),
+                       blocks_.step);
     std::fill_n(maximum_, Blocks::round_up(queries_, S::lanes), minus_infinity);
     std::fill_n(sums_, queries_ * S::lanes, T{0});
     const Index last_key = sizes_.causal ? first_query_ + queries_ : sizes_.tokens;
@@ -118,7 +120,7 @@ class AttentionForward {
       sum += score;
     }
     S::store(sum, sums_ + query * S::lanes);
-    if (keys < mask.keys) Factors::clear(row, keys, Product::tile_rows);
+    if (keys < mask.keys || Product::depth_step > 1) Factors::clear(row, keys, Product::zeros);
   }
 
   // They take the place of the scores unless they are packed otherwise.

@@ -114,7 +114,7 @@ struct AmxMicroKernel {
   using Packed = std::uint32_t;
   using Block = AmxBlock;
   using Pack = AmxPack;
-  using Registers = AmxRegisters;
+  using Registers = AmxRegisters<AmxTile::rows>;
   /// A panel of A meets all of B, which is packed and so comes from the L2 cache in a stream, before the
   /// next.
   static constexpr bool stays_in_row = true;

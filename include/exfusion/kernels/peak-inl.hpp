@@ -57,7 +57,7 @@ template <Scalar T>
 /// other.
 template <Scalar T>
 [[gnu::noinline]] T multiply_tiles_in_registers(T factor) {
-  const AmxRegisters registers;
+  const AmxRegisters<AmxTile::rows> registers;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
