@@ -118,7 +118,7 @@ using OneDnns = detail::OneDnnGemm;
 #else
 using OneDnns = Eigens<float>;
 #endif
-#if EXFUSION_AMX
+#if EXFUSION_GEMM_AMX
 using Amx = detail::AmxGemm;
 #else
 using Amx = Eigens<float, Bfloat16>;
@@ -134,7 +134,7 @@ class GemmProduct : public ::testing::Test {
  protected:
   using T = typename Product::T;
 
-#if EXFUSION_AMX
+#if EXFUSION_GEMM_AMX
   void SetUp() override {
     if (std::same_as<Product, Amx> && !detail::amx_is_permitted()) GTEST_SKIP() << "no tile registers";
   }

@@ -21,7 +21,8 @@
 #else
 #include <exfusion/kernels/gemm_tile.hpp>
 #endif
-#if EXFUSION_AMX
+#define EXFUSION_GEMM_AMX (EXFUSION_AMX && !EXFUSION_GEMM_EIGEN)
+#if EXFUSION_GEMM_AMX
 #include <exfusion/kernels/gemm_amx.hpp>
 #endif
 #ifdef EXFUSION_ONEDNN
@@ -44,11 +45,22 @@ using Bfloat16Tile = BlockedTile<GemmMicroKernel<Bfloat16Numbers<T>>>;
 #endif
 template <Scalar T>
 using OwnGemm = GemmGrid<OwnTile<T>>;
-template <Scalar T>
-using Bfloat16Gemm = GemmGrid<Bfloat16Tile<T>>;
-#if EXFUSION_AMX
+#if EXFUSION_GEMM_AMX
 using AmxGemm = GemmGrid<BlockedTile<AmxMicroKernel>>;
 #endif
+/// The product of rounded operands.
+template <Scalar T>
+struct Bfloat16Gemm {
+  static void multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
+                       const GemmEpilogue<T>& epilogue) {
+#if EXFUSION_GEMM_AMX
+    if constexpr (std::same_as<T, float>) {
+      if (amx_is_permitted()) return AmxGemm::multiply(a, b, c, epilogue);
+    }
+#endif
+    GemmGrid<Bfloat16Tile<T>>::multiply(a, b, c, epilogue);
+  }
+};
 #ifdef EXFUSION_ONEDNN
 template <Scalar T>
 using FullGemm = std::conditional_t<std::same_as<T, float>, OneDnnGemm, OwnGemm<T>>;
@@ -73,13 +85,7 @@ void Gemm<T>::multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c
     multiply(a.exact, b.exact, c, accumulate, bias);
     return;
   }
-  const detail::GemmEpilogue<T> epilogue{.accumulate = accumulate, .bias = bias};
-#if EXFUSION_AMX
-  if constexpr (std::same_as<T, float>) {
-    if (detail::amx_is_permitted()) return detail::AmxGemm::multiply(a.rounded, b.rounded, c, epilogue);
-  }
-#endif
-  detail::Bfloat16Gemm<T>::multiply(a.rounded, b.rounded, c, epilogue);
+  detail::Bfloat16Gemm<T>::multiply(a.rounded, b.rounded, c, {.accumulate = accumulate, .bias = bias});
 }
 
 template <Scalar T>
