@@ -67,6 +67,7 @@ void Attention<T>::forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSi
 template <Scalar T>
 void Attention<T>::backward(const T* qkv, const T* y, const T* log_sum_exp, const T* dy,
                             GradientTarget<T> dqkv, const AttentionSizes& sizes) {
+  if (sizes.tokens == 0) return;
   const detail::AttentionParts<T> parts{sizes};
   T* room = scratch<T>(parts.scratch_size());
   detail::with_attention_factors<T>(sizes.rounds, [&]<class Factors>(Factors) {
