@@ -48,6 +48,20 @@ TEST(SumRows, AgreesWithTheNaiveSum) {
   }
 }
 
+TEST(SumRows, RoundsOnTheWay) {
+  for (Index rows : {0, 1, 3, 7, 17, 130, 1500}) {
+    for (Index columns : {0, 1, 3, 7, 17, 300, 2049}) {
+      const auto x = random_numbers<float>(rows * columns, 1);
+      std::vector<Bfloat16> rounded(x.size());
+      std::vector<float> sum(static_cast<std::size_t>(columns), 2.0F), expected = sum;
+      Reduce<float>::sum_rows(x.data(), rows, columns, 1.0F, {expected.data(), true});
+      Reduce<float>::round_and_sum_rows(x.data(), rounded.data(), rows, columns, {sum.data(), true});
+      EXPECT_EQ(sum, expected);
+      for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(rounded[i], Bfloat16::from(x[i]));
+    }
+  }
+}
+
 TEST(SumRows, GivesTheSameBitsForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
   constexpr Index rows = 1001, columns = 700;

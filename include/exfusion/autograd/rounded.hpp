@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/kernels/reduce.hpp>
 #include <exfusion/kernels/round.hpp>
 
 namespace exfusion {
@@ -48,6 +49,20 @@ class RoundedGradient {
   RoundedGradient(const Gradient<T>& gradient, bool is_wanted)
       : values_(is_wanted ? gradient.arena : nullptr, is_wanted ? gradient.size : 0) {
     if (is_wanted) kernels::Round<T>::to_bfloat16(gradient.data, values_.data(), gradient.size);
+  }
+
+  /// The same of a gradient [rows, columns] whose sum along the rows is the gradient of a bias: that goes to
+  /// `bias`, unless it has no data.
+  RoundedGradient(const Gradient<T>& gradient, bool is_wanted, Index columns, GradientTarget<T> bias)
+      : values_(is_wanted ? gradient.arena : nullptr, is_wanted ? gradient.size : 0) {
+    const Index rows = columns == 0 ? 0 : gradient.size / columns;
+    if (is_wanted && bias.data != nullptr) {
+      kernels::Reduce<T>::round_and_sum_rows(gradient.data, values_.data(), rows, columns, bias);
+    } else if (is_wanted) {
+      kernels::Round<T>::to_bfloat16(gradient.data, values_.data(), gradient.size);
+    } else if (bias.data != nullptr) {
+      kernels::Reduce<T>::sum_rows(gradient.data, rows, columns, T{1}, bias);
+    }
   }
 
   const Bfloat16* data() const { return values_.data(); }

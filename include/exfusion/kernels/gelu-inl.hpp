@@ -6,6 +6,7 @@
 #include <exfusion/kernels/activation.hpp>
 #include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/gelu.hpp>
+#include <exfusion/kernels/row_sums.hpp>
 
 namespace exfusion::kernels {
 
@@ -39,6 +40,20 @@ void gelu_backward(const X& x, const T* dy, GradientTarget<T> dx, Index size, Ge
   });
 }
 
+/// `each(i, gelu)` for all elements i of a matrix [rows, columns], with the sums of what it returns along the
+/// rows.
+template <Scalar T, class Each>
+void gelu_backward_rows(Index rows, Index columns, GradientTarget<T> sum, GeluForm form, const Each& each) {
+  constexpr bool vectorised = std::same_as<T, float>;
+  with_gelu(form, [&](auto gelu) {
+    sum_computed_rows(rows, columns, sum, [&](Index row, Index column, Index width, T* dx) {
+      const Index first = row * columns + column;
+#pragma omp simd if (vectorised)
+      for (Index c = 0; c < width; ++c) dx[c] = each(first + c, gelu);
+    });
+  });
+}
+
 }  // namespace detail
 
 template <Scalar T>
@@ -66,23 +81,24 @@ void Gelu<T>::forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Inde
 }
 
 template <Scalar T>
-void Gelu<T>::backward_again(const T* x, T* gradient, T* y, Index size, GeluForm form) {
-  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
+void Gelu<T>::backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, Index columns,
+                             GradientTarget<T> sum, GeluForm form) {
+  detail::gelu_backward_rows(rows, columns, sum, form, [=](Index i, auto gelu) {
     const auto [value, slope] = gelu.both(x[i]);
-    gradient[i] *= slope;
     y[i] = value;
+    return dx[i] = dy[i] * slope;
   });
 }
 
 template <Scalar T>
-void Gelu<T>::backward_again(const Bfloat16* x, T* gradient, Bfloat16* rounded_gradient, Bfloat16* y,
-                             Index size, GeluForm form) {
-  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
+void Gelu<T>::backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloat16* y, Index rows,
+                             Index columns, GradientTarget<T> sum, GeluForm form) {
+  detail::gelu_backward_rows(rows, columns, sum, form, [=](Index i, auto gelu) {
     const auto [value, slope] = gelu.both(static_cast<T>(static_cast<float>(x[i])));
-    const T dx = gradient[i] * slope;
-    gradient[i] = dx;
-    rounded_gradient[i] = Bfloat16::from(static_cast<float>(dx));
+    const T exact = dy[i] * slope;
+    dx[i] = Bfloat16::from(static_cast<float>(exact));
     y[i] = Bfloat16::from(static_cast<float>(value));
+    return exact;
   });
 }
 

@@ -23,11 +23,14 @@ struct Gelu {
 
   /// The forward pass in bf16: x[i] rounded, and gelu of the rounded number, rounded.
   static void forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form);
-  /// The backward pass, which also computes y[i] = gelu(x[i]) again: gradient[i] *= gelu'(x[i]).
-  static void backward_again(const T* x, T* gradient, T* y, Index size, GeluForm form);
-  /// The same in bf16, with the new gradient also in rounded form.
-  static void backward_again(const Bfloat16* x, T* gradient, Bfloat16* rounded_gradient, Bfloat16* y,
-                             Index size, GeluForm form);
+  /// The backward pass of matrices [rows, columns], which also computes y = gelu(x) again: dx = dy gelu'(x),
+  /// and its sums along the rows, those of a bias before GELU, go to `sum` [columns] (may have no data). dx
+  /// may be dy.
+  static void backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, Index columns,
+                             GradientTarget<T> sum, GeluForm form);
+  /// The same in bf16. The sums are those of dx before it is rounded.
+  static void backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloat16* y, Index rows,
+                             Index columns, GradientTarget<T> sum, GeluForm form);
 };
 
 }  // namespace kernels

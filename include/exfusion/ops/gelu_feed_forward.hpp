@@ -5,7 +5,6 @@
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/kernels/gelu.hpp>
 #include <exfusion/kernels/gemm.hpp>
-#include <exfusion/kernels/reduce.hpp>
 #include <exfusion/ops/check_linear.hpp>
 
 namespace exfusion::ops {
@@ -68,35 +67,30 @@ struct GeluFeedForwardNode {
 
   void backward() const {
     Arena* arena = y.gradient()->arena;
-    const RoundedGradient<T> rounded_dy(*y.gradient(), rounds());
+    const RoundedGradient<T> rounded_dy(*y.gradient(), rounds(), d_model(), down_bias.open_gradient());
     const Operand dy(y.grad().data(), rounded_dy.data(), rows(), d_model());
     const Index block = block_rows() * d_ff();
     const TemporaryArray<T> gradient(arena, block), again(arena, rounds() ? 0 : block);
     const TemporaryArray<Bfloat16> rounded(arena, rounds() ? block : 0),
         rounded_again(arena, rounds() ? block : 0);
-    if (down_bias.requires_grad())
-      kernels::Reduce<T>::sum_rows(y.grad().data(), rows(), d_model(), T{1}, down_bias.open_gradient());
     const GradientTarget<T> dx = x.open_gradient(), up_bias_target = up_bias.open_gradient();
     const GradientTarget<T> up_target = up_weight.open_gradient(), down_target = down_weight.open_gradient();
     for_each_block([&](Index begin, Index count) {
       const Operand dy_block = dy.rows_from(begin, count);
       kernels::Gemm<T>::multiply(dy_block, down(), kernels::dense_matrix(gradient.data(), count, d_ff()),
                                  false);
+      const GradientTarget<T> bias_target{up_bias_target.data, up_bias_target.accumulate || begin > 0};
       if (rounds()) {
         kernels::Gelu<T>::backward_again(rounded_hidden + begin * d_ff(), gradient.data(), rounded.data(),
-                                         rounded_again.data(), count * d_ff(), form);
+                                         rounded_again.data(), count, d_ff(), bias_target, form);
       } else {
-        kernels::Gelu<T>::backward_again(hidden.data() + begin * d_ff(), gradient.data(), again.data(),
-                                         count * d_ff(), form);
+        kernels::Gelu<T>::backward_again(hidden.data() + begin * d_ff(), gradient.data(), gradient.data(),
+                                         again.data(), count, d_ff(), bias_target, form);
       }
       const Operand dh(gradient.data(), rounded.data(), count, d_ff());
       const Operand g(again.data(), rounded_again.data(), count, d_ff());
       add_product(dy_block.transposed(), g, down_target, begin > 0);
       add_product(dh.transposed(), x_matrix().rows_from(begin, count), up_target, begin > 0);
-      if (up_bias_target.data != nullptr) {
-        kernels::Reduce<T>::sum_rows(gradient.data(), count, d_ff(), T{1},
-                                     {up_bias_target.data, up_bias_target.accumulate || begin > 0});
-      }
       if (dx.data != nullptr) add_product(dh, up(), {dx.data + begin * d_model(), dx.accumulate}, false);
     });
   }

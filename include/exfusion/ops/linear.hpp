@@ -2,7 +2,6 @@
 
 #include <exfusion/autograd/context.hpp>
 #include <exfusion/kernels/gemm.hpp>
-#include <exfusion/kernels/reduce.hpp>
 #include <exfusion/ops/check_linear.hpp>
 
 namespace exfusion::ops {
@@ -16,15 +15,14 @@ struct LinearNode {
   void backward() const {
     using kernels::dense_matrix, kernels::Gemm, kernels::Operand;
     const Index rows = y.shape().rows(), d_out = weight.shape()[0], d_in = weight.shape()[1];
-    const RoundedGradient<T> rounded_dy(*y.gradient(), static_cast<bool>(rounded_weight));
+    const RoundedGradient<T> rounded_dy(*y.gradient(), static_cast<bool>(rounded_weight), d_out,
+                                        bias.open_gradient());
     const Operand<T> dy(y.grad().data(), rounded_dy.data(), rows, d_out);
     if (weight.requires_grad()) {
       const GradientTarget<T> dw = weight.open_gradient();
       Gemm<T>::multiply(dy.transposed(), {x.data(), rounded_x.data, rows, d_in},
                         dense_matrix(dw.data, d_out, d_in), dw.accumulate);
     }
-    if (bias.requires_grad())
-      kernels::Reduce<T>::sum_rows(y.grad().data(), rows, d_out, T{1}, bias.open_gradient());
     if (x.requires_grad()) {
       const GradientTarget<T> dx = x.open_gradient();
       Gemm<T>::multiply(dy, {weight.data(), rounded_weight.data, d_out, d_in},

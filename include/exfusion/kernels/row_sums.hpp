@@ -1,0 +1,74 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+
+#include <exfusion/core/parallel.hpp>
+#include <exfusion/core/tensor.hpp>
+
+// Sums along the rows of a matrix, of numbers that are there or that are computed on the way.
+
+namespace exfusion::kernels::detail {
+
+/// Columns whose sums are computed at a time: so many that rows are read in long stretches.
+inline constexpr Index row_sums_strip = 2048;
+
+/// sum[c] (+)= scale * (the sum of column c), for a matrix [rows, columns] that is cut into parts of rows:
+/// `add_up(row, count, column, width, total)` writes the sums of `count` rows and `width` columns to total
+/// [width]. `sum` may have no data. Parallel, in an order of summation that depends on the sizes alone.
+template <Scalar T, class AddUp>
+void sum_rows_in_parts(Index rows, Index columns, T scale, GradientTarget<T> sum, const AddUp& add_up) {
+  constexpr Index most_parts = 128 / static_cast<Index>(sizeof(T)), smallest_part = 16;
+  alignas(64) std::array<T, most_parts * row_sums_strip> partial;
+  const Index parts = std::clamp<Index>(rows / smallest_part, 1, most_parts);
+  const Index part_rows = (rows + parts - 1) / parts;
+  for (Index left = 0; left < columns; left += row_sums_strip) {
+    const Index width = std::min(row_sums_strip, columns - left);
+    parallel_for(parts, 1, [&](Index part, Index) {
+      const Index row = std::min(rows, part * part_rows);
+      add_up(row, std::min(part_rows, rows - row), left, width, partial.data() + part * row_sums_strip);
+    });
+    for (Index c = 0; c < width && sum.data != nullptr; ++c) {
+      T total{0};
+      for (Index part = 0; part < parts; ++part)
+        total += partial[static_cast<std::size_t>(part * row_sums_strip + c)];
+      T& target = sum.data[left + c];
+      target = scale * total + (sum.accumulate ? target : T{0});
+    }
+  }
+}
+
+/// total[c] = the sum of rows x[r] for c < `columns`, four rows at a time; `row_of(r)` gives row r < `rows`.
+template <Scalar T, class RowOf>
+void sum_rows_serial(Index rows, Index columns, T* total, const RowOf& row_of) {
+  std::fill_n(total, columns, T{0});
+  Index row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    const T *first = row_of(row), *second = row_of(row + 1), *third = row_of(row + 2),
+            *fourth = row_of(row + 3);
+#pragma omp simd
+    for (Index c = 0; c < columns; ++c) total[c] += (first[c] + second[c]) + (third[c] + fourth[c]);
+  }
+  for (; row < rows; ++row) {
+    const T* x = row_of(row);
+#pragma omp simd
+    for (Index c = 0; c < columns; ++c) total[c] += x[c];
+  }
+}
+
+/// The sums of a matrix that `compute(row, column, width, values)` computes, a part of a row at a time. Each
+/// part is computed once.
+template <Scalar T, class Compute>
+void sum_computed_rows(Index rows, Index columns, GradientTarget<T> sum, const Compute& compute) {
+  sum_rows_in_parts(rows, columns, T{1}, sum,
+                    [&](Index row, Index count, Index column, Index width, T* total) {
+                      alignas(64) std::array<T, 4 * row_sums_strip> values;
+                      sum_rows_serial(count, width, total, [&](Index r) {
+                        T* computed = values.data() + r % 4 * row_sums_strip;
+                        compute(row + r, column, width, computed);
+                        return computed;
+                      });
+                    });
+}
+
+}  // namespace exfusion::kernels::detail
