@@ -40,6 +40,7 @@ def main():
     parser.add_argument("--compiler", default="g++")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="note that the figures are not to be quoted")
+    parser.add_argument("--command", default="scripts/bench.sh", help="what measures")
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     version = subprocess.run([options.compiler, "--version"], capture_output=True, text=True, check=True).stdout
@@ -60,6 +61,7 @@ def main():
         "compiler": version.splitlines()[0],
         "date": datetime.date.today().isoformat(),
         "quick": options.quick,
+        "command": options.command,
         "compile_seconds": seconds,
     }
     pathlib.Path(options.out).write_text(json.dumps(result, indent=1))

@@ -1,10 +1,10 @@
 """Writes the tables of docs/performance.md, between its <!-- name --> marks, and its plots, from the JSON files
 that scripts/bench.sh left in a folder. A table whose measurements are missing says so."""
 
+import argparse
 import json
 import pathlib
 import statistics
-import sys
 
 import matplotlib
 
@@ -65,14 +65,17 @@ def environment(results):
     peak = statistics.median(run["peak"] for run in kernels if run["words"][0] == "gemm")
     read = statistics.median(run["read"] for run in kernels if "read" in run)
     update = statistics.median(run["update"] for run in kernels if "update" in run)
+    bf16 = [run["peak"] for run in kernels if run["words"][0] == "gemm_bf16"]
+    bf16_peak = [["bf16 peak", f"{statistics.median(bf16):.0f} GFLOP/s"]] if bf16 else []
     return table(["", ""], [
         ["processor", f"{e['cpu']}, {e['cpus']} cores ({', '.join(e['features'])})"],
         ["memory", f"{e['memory_GB']:.0f} GB"],
         ["compiler", e["compiler"]],
         ["system", e["system"]],
         ["date", e["date"]],
-        ["command", "`scripts/bench.sh --quick`: no figures to quote" if e["quick"] else "`scripts/bench.sh`"],
+        ["command", f"`{e['command']}`" + (": no figures to quote" if e["quick"] else "")],
         ["fp32 peak", f"{peak:.0f} GFLOP/s"],
+        *bf16_peak,
         ["memory bandwidth", f"{read:.1f} GB/s read, {update:.1f} GB/s read and written back"],
     ])
 
@@ -200,12 +203,14 @@ TABLES = {
 }
 
 
-def write_tables(results):
+def write_tables(results, names, section):
+    """Those of `names` between the marks of a section, or between the document's own where that is empty."""
     text = DOCUMENT.read_text()
-    for name, make in TABLES.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    for name in names:
+        mark = f"{name} {section}".strip()
+        begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
         before, rest = text.split(begin)
-        text = before + begin + make(results) + "\n" + end + rest.split(end, 1)[1]
+        text = before + begin + TABLES[name](results) + "\n" + end + rest.split(end, 1)[1]
     DOCUMENT.write_text(text)
 
 
@@ -239,9 +244,15 @@ def write_plots(results):
 
 
 def main():
-    results = Results(sys.argv[1])
-    write_tables(results)
-    write_plots(results)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--section", default="", help="write to the marks <!-- name SECTION -->, and no plots")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    options = parser.parse_args()
+    results = Results(options.folder)
+    write_tables(results, options.tables, options.section)
+    if not options.section:
+        write_plots(results)
 
 
 if __name__ == "__main__":

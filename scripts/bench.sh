@@ -2,6 +2,7 @@
 # Builds, measures, and writes the tables and plots of docs/performance.md from what it measured (JSON in
 # build/bench). Takes about 25 minutes on two cores, and wants the machine for itself.
 #   --quick         few repetitions and fewer cases: shows that it works, no figures to quote
+#   --section amx   only what the document's section on CPUs with AMX shows, 10 minutes
 #   --python PY     a Python with torch to compare with (default: /usr/bin/python3, if it has torch)
 #   --python2 PY    another one, with another torch
 #   --llmc DIR      a built checkout of llm.c (bench/peers/compare.py says what it must contain)
@@ -15,10 +16,11 @@ absolute() {
   esac
 }
 
-quick=false notes=() peers=() python=/usr/bin/python3
+command=scripts/bench.sh quick=false section="" notes=() peers=() python=/usr/bin/python3
 while [ $# -gt 0 ]; do
   case "$1" in
-    --quick) quick=true notes=(--quick); shift ;;
+    --quick) quick=true notes=(--quick) command+=" --quick"; shift ;;
+    --section) section=${2:?amx} command+=" --section $2"; shift 2 ;;
     --python) python=$(absolute "$2"); shift 2 ;;
     --python2) peers+=(--python2 "$(absolute "$2")"); shift 2 ;;
     --llmc) peers+=(--llmc "$(realpath "$2")"); shift 2 ;;
@@ -48,11 +50,28 @@ step() {
   "$bin/bench_step" "$@" --benchmark_out="$out/$name.json" --benchmark_out_format=json
 }
 
-python3 bench/environment.py "${notes[@]}" --runs "$compile_runs" --out "$out/environment.json"
-"$bin/bench_kernels" --passes="$passes" --benchmark_out="$out/kernels.json" --benchmark_out_format=json
+compare() {
+  if ! "$python" -c "import torch" 2>/dev/null; then
+    echo "No torch in $python (apt-get install python3-torch): the comparison with PyTorch is left out." >&2
+    return
+  fi
+  python3 bench/peers/compare.py --python "$python" "${peers[@]}" --precisions "${precisions[@]}" \
+    --threads "$OMP_NUM_THREADS" --rounds "$rounds" --steps "$few" --out "$out/peers.json"
+}
+
+kernels=.
+[ -z "$section" ] || kernels='^(gemm|gemm_bf16|adamw_dense)/'
+python3 bench/environment.py "${notes[@]}" --command "$command" --runs "$compile_runs" --out "$out/environment.json"
+"$bin/bench_kernels" --passes="$passes" --benchmark_filter="$kernels" --benchmark_out="$out/kernels.json" \
+  --benchmark_out_format=json
+step dense --alone --steps "$steps" --model gpt gpt2 vit --precision "${precisions[@]}"
+compare
+if [ -n "$section" ]; then
+  /usr/bin/python3 bench/report.py "$out" --section "$section" --tables environment dense peers
+  exit
+fi
 
 kinds=(bank moe1 moe2)
-step dense --alone --steps "$steps" --model gpt gpt2 vit --precision "${precisions[@]}"
 step experts --steps "$steps" --ffn "${kinds[@]}" --experts "${experts[@]}"
 step one --steps "$steps" --ffn bank moe1 --experts 1
 step rules --steps "$steps" --ffn static learned --experts 8
@@ -62,11 +81,4 @@ step size_128 --steps "$steps" --ffn "${kinds[@]}" --layers 4 --d-model 128 --ba
 step size_512 --steps "$few" --ffn "${kinds[@]}" --layers 8 --d-model 512 --batch 4
 $quick || step size_768 --steps 3 --ffn "${kinds[@]}" --layers 12 --d-model 768 --batch 4
 step scaling --steps "$few" --batch 8 --double layers batch d_model
-
-if "$python" -c "import torch" 2>/dev/null; then
-  python3 bench/peers/compare.py --python "$python" "${peers[@]}" --precisions "${precisions[@]}" \
-    --threads "$OMP_NUM_THREADS" --rounds "$rounds" --steps "$few" --out "$out/peers.json"
-else
-  echo "No torch in $python (apt-get install python3-torch): the comparison with PyTorch is left out." >&2
-fi
 /usr/bin/python3 bench/report.py "$out"
