@@ -65,8 +65,9 @@ def environment(results):
     peak = statistics.median(run["peak"] for run in kernels if run["words"][0] == "gemm")
     read = statistics.median(run["read"] for run in kernels if "read" in run)
     update = statistics.median(run["update"] for run in kernels if "update" in run)
+    has_bf16 = {"avx512_bf16", "amx_bf16"} & set(e["features"])
     bf16 = [run["peak"] for run in kernels if run["words"][0] == "gemm_bf16"]
-    bf16_peak = [["bf16 peak", f"{statistics.median(bf16):.0f} GFLOP/s"]] if bf16 else []
+    bf16_peak = [["bf16 peak", f"{statistics.median(bf16):.0f} GFLOP/s"]] if has_bf16 else []
     return table(["", ""], [
         ["processor", f"{e['cpu']}, {e['cpus']} cores ({', '.join(e['features'])})"],
         ["memory", f"{e['memory_GB']:.0f} GB"],

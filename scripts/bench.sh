@@ -20,7 +20,14 @@ command=scripts/bench.sh quick=false section="" notes=() peers=() python=/usr/bi
 while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=true notes=(--quick) command+=" --quick"; shift ;;
-    --section) section=${2:?amx} command+=" --section $2"; shift 2 ;;
+    --section)
+      if [ "${2:-}" != amx ] || ! grep -qw amx_bf16 /proc/cpuinfo; then
+        echo "--section takes amx, on a CPU that has it." >&2
+        exit 2
+      fi
+      section=$2 command+=" --section $2"
+      shift 2
+      ;;
     --python) python=$(absolute "$2"); shift 2 ;;
     --python2) peers+=(--python2 "$(absolute "$2")"); shift 2 ;;
     --llmc) peers+=(--llmc "$(realpath "$2")"); shift 2 ;;

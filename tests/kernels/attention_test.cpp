@@ -170,7 +170,7 @@ TEST_P(CausalAttentionKernel, LaterTokensDoNotTouchEarlierResults) {
 
 // The kernels keep their blocks on the stack: NaN in what earlier calls left there must not come out.
 [[gnu::noinline]] void leave_nan_on_the_stack() {
-  std::array<volatile std::uint32_t, 1 << 18> room;
+  std::array<volatile std::uint32_t, 1 << 19> room;
   for (auto& word : room) word = 0xFFFFFFFFU;
 }
 

@@ -31,8 +31,8 @@ struct AmxTile {
   static constexpr int elements = rows * pairs;  ///< Pairs, or sums, in a tile.
 };
 
-/// While it exists, the tile registers of this thread are set up: 0 to 4 with `rows` rows (sums, a first
-/// factor), 5 to 7 with all of them (second factors).
+/// While it exists, the tile registers of this thread are set up: 0 to 4 with `rows` rows, for sums and a
+/// first factor, 5 to 7 with all of them.
 template <int rows>
 class AmxRegisters {
  public:

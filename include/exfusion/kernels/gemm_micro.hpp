@@ -11,7 +11,8 @@
 
 namespace exfusion::kernels::detail {
 
-/// Packed rows of A, a panel of `rows` after the other: column k of a panel begins at `data + k * rows`.
+/// Packed rows of A, a panel of `rows` after the other: column k of a panel begins at `data + k * rows` (of
+/// AmxPack's panels, the pair of tiles with columns k to k + 15).
 template <class Packed, int rows>
 struct PackedRows {
   const Packed* data;

@@ -9,8 +9,9 @@
 namespace exfusion::kernels::detail {
 
 /// The product on one thread, in the manner of Goto and van de Geijn ("Anatomy of high-performance matrix
-/// multiplication", ACM TOMS 2008): a block of A stays in the L2 cache, one panel of B after the other in the
-/// L1 cache, and the micro-kernel (GemmMicroKernel, AmxMicroKernel) multiplies the panel by the whole block.
+/// multiplication", ACM TOMS 2008): the block of one operand stays in the L2 cache, one panel of the other
+/// after the next in the L1 cache, and the micro-kernel multiplies the panel by the whole block.
+/// GemmMicroKernel wants the panels to be B's, AmxMicroKernel (`stays_in_row`) A's.
 template <class MicroKernel>
 struct BlockedTile {
   using Numbers = typename MicroKernel::Numbers;

@@ -18,20 +18,21 @@ inline constexpr Index row_sums_strip = 2048;
 /// [width]. `sum` may have no data. Parallel, in an order of summation that depends on the sizes alone.
 template <Scalar T, class AddUp>
 void sum_rows_in_parts(Index rows, Index columns, T scale, GradientTarget<T> sum, const AddUp& add_up) {
-  constexpr Index most_parts = 128 / static_cast<Index>(sizeof(T)), smallest_part = 16;
-  alignas(64) std::array<T, most_parts * row_sums_strip> partial;
-  const Index parts = std::clamp<Index>(rows / smallest_part, 1, most_parts);
-  const Index part_rows = (rows + parts - 1) / parts;
+  constexpr Index room =
+      32 * row_sums_strip * static_cast<Index>(sizeof(float)) / static_cast<Index>(sizeof(T));
+  constexpr Index smallest_part = 16;
+  alignas(64) std::array<T, room> partial;
   for (Index left = 0; left < columns; left += row_sums_strip) {
     const Index width = std::min(row_sums_strip, columns - left);
+    const Index parts = std::clamp<Index>(rows / smallest_part, 1, std::min<Index>(room / width, 128));
+    const Index part_rows = (rows + parts - 1) / parts;
     parallel_for(parts, 1, [&](Index part, Index) {
       const Index row = std::min(rows, part * part_rows);
-      add_up(row, std::min(part_rows, rows - row), left, width, partial.data() + part * row_sums_strip);
+      add_up(row, std::min(part_rows, rows - row), left, width, partial.data() + part * width);
     });
     for (Index c = 0; c < width && sum.data != nullptr; ++c) {
       T total{0};
-      for (Index part = 0; part < parts; ++part)
-        total += partial[static_cast<std::size_t>(part * row_sums_strip + c)];
+      for (Index part = 0; part < parts; ++part) total += partial[static_cast<std::size_t>(part * width + c)];
       T& target = sum.data[left + c];
       target = scale * total + (sum.accumulate ? target : T{0});
     }
