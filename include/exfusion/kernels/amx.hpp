@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <exfusion/core/scalar.hpp>
+
 namespace exfusion::kernels::detail {
 
 /// Whether this process may use tile registers. Linux grants them to those who ask, which the first call
@@ -25,15 +27,15 @@ inline bool amx_is_permitted() {
 
 /// Sizes of a full tile register: rows of 64 bytes.
 struct AmxTile {
-  static constexpr int rows = 16;
-  static constexpr int pairs = 16;               ///< Pairs of bfloat16 numbers, or sums, in a row.
-  static constexpr int numbers = 2 * pairs;      ///< bfloat16 numbers in a row.
-  static constexpr int elements = rows * pairs;  ///< Pairs, or sums, in a tile.
+  static constexpr Index rows = 16;
+  static constexpr Index pairs = 16;               ///< Pairs of bfloat16 numbers, or sums, in a row.
+  static constexpr Index numbers = 2 * pairs;      ///< bfloat16 numbers in a row.
+  static constexpr Index elements = rows * pairs;  ///< Pairs, or sums, in a tile.
 };
 
 /// While it exists, the tile registers of this thread are set up: 0 to 4 with `rows` rows, for sums and a
 /// first factor, 5 to 7 with all of them.
-template <int rows>
+template <Index rows>
 class AmxRegisters {
  public:
   AmxRegisters() { _tile_loadconfig(&configuration); }
@@ -52,7 +54,7 @@ class AmxRegisters {
 };
 
 /// The same, if the process may use them.
-template <int rows>
+template <Index rows>
 class AmxRegistersIfPermitted {
  public:
   AmxRegistersIfPermitted() {

@@ -79,9 +79,10 @@ struct AttentionFactors {
 
   // The bits of Bfloat16::from, in the lower halves.
   [[gnu::always_inline]] static Words rounded(const Vector& numbers) {
-    const Words words = reinterpret_cast<Words>(numbers);
+    const auto words = reinterpret_cast<Words>(numbers);
     const Words nearest = words + 0x7FFFU + ((words >> 16) & 1U);
-    return (numbers != numbers ? words | 0x400000U : nearest) >> 16;
+    const auto is_nan = numbers != numbers;  // NOLINT(misc-redundant-expression): not of NaN
+    return (is_nan ? words | 0x400000U : nearest) >> 16;
   }
 };
 

@@ -12,10 +12,10 @@ namespace exfusion::kernels::detail {
 
 /// Four tiles of sums, two by two.
 struct AmxBlock {
-  static constexpr int rows = 2 * AmxTile::rows;
-  static constexpr int columns = 2 * AmxTile::rows;
-  static constexpr int depth = 256;      ///< Packed elements that are summed up before C is touched.
-  static constexpr int most_rows = 256;  ///< Of a tile of C.
+  static constexpr Index rows = 2 * AmxTile::rows;
+  static constexpr Index columns = 2 * AmxTile::rows;
+  static constexpr Index depth = 256;      ///< Packed elements that are summed up before C is touched.
+  static constexpr Index most_rows = 256;  ///< Of a tile of C.
 };
 
 /// Copies parts of A and B into the order in which tiles are loaded, padded with zeros to whole tiles.
@@ -66,7 +66,7 @@ struct AmxPack {
     if (rows < AmxTile::rows || numbers < AmxTile::numbers) {
       a_part(from, rows, numbers, a, to);
     } else if (a.column_stride == 1) {
-      for (int r = 0; r < AmxTile::rows; ++r)
+      for (Index r = 0; r < AmxTile::rows; ++r)
         std::memcpy(to + r * AmxTile::pairs, from + r * a.row_stride, sizeof(Source) * AmxTile::numbers);
     } else {
       transpose_tile(from, a.column_stride, to);
@@ -77,7 +77,7 @@ struct AmxPack {
   static void transpose_tile(const Source* from, Index stride, Packed* to) {
     S::Vector pairs[AmxTile::pairs];
 #pragma GCC unroll 16
-    for (int pair = 0; pair < AmxTile::pairs; ++pair) {
+    for (Index pair = 0; pair < AmxTile::pairs; ++pair) {
       const Source* column = from + 2 * pair * stride;
       pairs[pair] = widened(column) | widened(column + stride) << 16;
       __builtin_prefetch(column + AmxTile::numbers * stride);
@@ -85,7 +85,7 @@ struct AmxPack {
     }
     S::transpose(pairs);
 #pragma GCC unroll 16
-    for (int row = 0; row < AmxTile::rows; ++row) S::store(pairs[row], to + row * AmxTile::pairs);
+    for (Index row = 0; row < AmxTile::rows; ++row) S::store(pairs[row], to + row * AmxTile::pairs);
   }
 
   [[gnu::always_inline]] static S::Vector widened(const Source* from) {

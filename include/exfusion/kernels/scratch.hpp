@@ -11,7 +11,7 @@ template <class T>
 T* scratch(Index count) {
   thread_local Buffer<T> buffer;
   if (buffer.size() < count) buffer = Buffer<T>(count);
-  return buffer.data();
+  return buffer.data();  // NOLINT(clang-analyzer-cplusplus.NewDelete): the new buffer's, not the old one's
 }
 
 }  // namespace exfusion::kernels
