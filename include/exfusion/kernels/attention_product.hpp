@@ -132,19 +132,19 @@ struct AttentionProduct {
   }
 
   template <int vectors>
-  [[gnu::always_inline]] void store(Vector (&sums)[tile_rows][vectors], Index row, Index column,
+  [[gnu::always_inline]] void store(const Vector (&sums)[tile_rows][vectors], Index row, Index column,
                                     Former former) const {
     T* to = c + row * c_row + column;
 #pragma GCC unroll 12
     for (int r = 0; r < tile_rows; ++r) {
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; ++v) {
+        Vector value = sums[r][v], before;
         if (former.counts) {
-          Vector before;
           S::load(before, to + v * lanes);
-          sums[r][v] += former.factors == nullptr ? before : former.factors[row + r] * before;
+          value += former.factors == nullptr ? before : former.factors[row + r] * before;
         }
-        S::store(sums[r][v], to + v * lanes);
+        S::store(value, to + v * lanes);
       }
       to += c_row;
     }
