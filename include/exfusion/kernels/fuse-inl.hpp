@@ -70,7 +70,7 @@ void fuse_sum_of_fours(const T* rows, Index stride, const T* a, Index experts, I
 /// sums[i] += sum over j of term(j, row i's element j), for n rows `stride` apart.
 template <int n, Scalar T, class Term>
 void fuse_reduce_rows(const T* rows, Index stride, Index size, const Term& term, double* sums) {
-  constexpr Index lanes = 8;
+  constexpr Index lanes = 32;  // fewer, and clang unrolls them before it vectorises
   double total[n][lanes] = {};
   const Index whole = size / lanes * lanes;
   for (Index j = 0; j < whole; j += lanes) {
