@@ -47,9 +47,7 @@ template <Scalar T>
 class RoundedGradient {
  public:
   RoundedGradient(const Gradient<T>& gradient, bool is_wanted)
-      : values_(is_wanted ? gradient.arena : nullptr, is_wanted ? gradient.size : 0) {
-    if (is_wanted) kernels::Round<T>::to_bfloat16(gradient.data, values_.data(), gradient.size);
-  }
+      : RoundedGradient(gradient, is_wanted, gradient.size, {}) {}
 
   /// The same of a gradient [rows, columns] whose sum along the rows is the gradient of a bias: that goes to
   /// `bias`, unless it has no data.

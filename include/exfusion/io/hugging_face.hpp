@@ -35,7 +35,7 @@ namespace detail {
 template <Scalar T>
 void transpose(const Tensor<T>& from, const Tensor<T>& to) {
   const Index rows = from.shape()[0], columns = from.shape()[1];
-  constexpr Index line = 64 / sizeof(T);  // so that each cache line of `to` is written at once
+  constexpr Index line = storage_alignment / sizeof(T);  // so that each cache line of `to` is written at once
   parallel_for(columns, 64, [&](Index begin, Index end) {
     for (Index first = 0; first < rows; first += line) {
       const Index last = std::min(first + line, rows);

@@ -18,7 +18,6 @@ struct PackedRows {
   const Packed* data;
   Index step;  ///< From one panel to the next.
 
-  PackedRows from_depth(Index k) const { return {data + k * rows, step}; }
   PackedRows next_panel() const { return {data + step, step}; }
   void prefetch(Index /*depth*/) const {}  // the CPU sees what comes
   Packed operator[](int row) const { return data[row]; }
@@ -31,7 +30,6 @@ struct RowsInPlace {
   const typename Numbers::Source* data;
   Index stride;  ///< From one row to the next.
 
-  RowsInPlace from_depth(Index k) const { return {data + k * Numbers::group, stride}; }
   RowsInPlace next_panel() const { return {data + rows * stride, stride}; }
   /// Asks for `depth` packed elements of each row.
   void prefetch(Index depth) const {

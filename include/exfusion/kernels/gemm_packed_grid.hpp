@@ -33,7 +33,7 @@ class PackedGrid {
 
   static constexpr Index packed_depth = 2 * Block::depth;
   static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
-  static constexpr Index depth_unit = 32;
+  static constexpr Index depth_unit = Tile::depth_unit * Tile::Numbers::group;
   static constexpr Index largest_block = 4096 / static_cast<Index>(sizeof(T));  // its rows and columns
   static constexpr Index pack_rows = 8 * Block::rows, pack_columns = 4 * Block::columns;
   static constexpr Index a_step = Pack::a_step(packed_depth), b_step = Pack::b_step(packed_depth);

@@ -21,6 +21,8 @@ struct BlockedTile {
   using Block = typename MicroKernel::Block;
   using Pack = typename MicroKernel::Pack;
   static constexpr bool stays_in_row = MicroKernel::stays_in_row;
+  /// Packed elements that parts of the inner dimension have a multiple of: those of one of AMX's tiles.
+  static constexpr Index depth_unit = 16;
 
   /// Whether the micro-kernel can read the rows of this A as they are: elements must follow each other as
   /// packed ones do, and rows not fall on the same cache sets, as those do that are whole pages apart.
@@ -85,7 +87,7 @@ struct BlockedTile {
   static void for_each_depth(Index depth, GemmEpilogue<T> epilogue, const Body& body) {
     const T* bias = std::exchange(epilogue.bias, nullptr);
     const Index parts = std::max<Index>((depth + Block::depth - 1) / Block::depth, 1);
-    const Index part = (depth + 16 * parts - 1) / (16 * parts) * 16;
+    const Index part = (depth + depth_unit * parts - 1) / (depth_unit * parts) * depth_unit;
     for (Index k = 0, i = 1; i <= parts; k += part, ++i) {
       if (i == parts) epilogue.bias = bias;
       body(k, std::min<Index>(part, depth - k), epilogue);
