@@ -10,6 +10,7 @@
 #include <exfusion/kernels/adamw.hpp>
 #include <exfusion/kernels/bf16_moments.hpp>
 #include <exfusion/kernels/fast_math.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/round.hpp>
 
 namespace exfusion::kernels {
@@ -45,13 +46,16 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, T* m, T* v, Index size, cons
   constexpr bool vectorised = std::same_as<T, float>;  // in double, std::sqrt may set errno
   const AdamWStep<T> s = step;
   const T eps = detail::adamw_eps(s, a);
+  const auto update_range = [=](Index begin, Index end) {
 #pragma omp simd if (vectorised)
-  for (Index i = 0; i < size; ++i) {
-    T mean = m[i], square = v[i];
-    p[i] = detail::adamw_step(s, eps, p[i], a * g[i], mean, square);
-    m[i] = mean;
-    v[i] = square;
-  }
+    for (Index i = begin; i < end; ++i) {
+      T mean = m[i], square = v[i];
+      p[i] = detail::adamw_step(s, eps, p[i], a * g[i], mean, square);
+      m[i] = mean;
+      v[i] = square;
+    }
+  };
+  stream(size, update_range, p, g, m, v);
 }
 
 template <Scalar T>
@@ -60,45 +64,45 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Inde
   constexpr bool vectorised = std::same_as<T, float>;
   const AdamWStep<T> s = step;
   const T eps = detail::adamw_eps(s, a);
-  // An index of 64 bits would have to be converted for the noise, which would cost as much as the step.
-  const auto count = static_cast<std::int32_t>(size);
+  const auto update_range = [=](Index begin, Index end) {
+    // An index of 64 bits would have to be converted for the noise, which would cost as much as the step.
+    const auto last = static_cast<std::int32_t>(end);
 #pragma omp simd if (vectorised)
-  for (std::int32_t i = 0; i < count; ++i) {
-    const Bf16Moments old{moments[i]};
-    T m{old.m()}, v{old.v()};
-    p[i] = detail::adamw_step(s, eps, p[i], a * g[i], m, v);
-    moments[i] = Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v),
-                                      rounding_noise(seed, static_cast<std::uint32_t>(i)))
-                     .bits;
-  }
+    for (auto i = static_cast<std::int32_t>(begin); i < last; ++i) {
+      const Bf16Moments old{moments[i]};
+      T m{old.m()}, v{old.v()};
+      p[i] = detail::adamw_step(s, eps, p[i], a * g[i], m, v);
+      moments[i] = Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v),
+                                        rounding_noise(seed, static_cast<std::uint32_t>(i)))
+                       .bits;
+    }
+  };
+  stream(size, update_range, p, g, moments);
 }
 
 template <Scalar T>
 void AdamW<T>::update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* m, T* v,
                               Index size, const AdamWStep<T>& step) {
   constexpr bool vectorised = std::same_as<T, float>;
-  constexpr Index block = 128;  // small, so that the fetching of all rows overlaps
   const AdamWStep<T> s = step;
-  std::array<T, block> storage;
+  std::array<T, stream_range> storage;
   T* change = storage.data();
-  for (Index begin = 0; begin < size; begin += block) {
-    const Index count = std::min(block, size - begin);
-    const T* gradient = g + begin;
-    T* mean = m + begin;
-    T* square = v + begin;
+  const auto update_range = [=](Index begin, Index end) {
 #pragma omp simd if (vectorised)
-    for (Index i = 0; i < count; ++i) {
-      mean[i] = s.beta1 * mean[i] + s.new1 * gradient[i];
-      square[i] = s.beta2 * square[i] + s.new2 * gradient[i] * gradient[i];
-      change[i] = s.rate * mean[i] / (fast_sqrt(square[i]) * s.root_scale + s.eps);
+    for (Index i = begin; i < end; ++i) {
+      m[i] = s.beta1 * m[i] + s.new1 * g[i];
+      v[i] = s.beta2 * v[i] + s.new2 * g[i] * g[i];
+      change[i - begin] = s.rate * m[i] / (fast_sqrt(v[i]) * s.root_scale + s.eps);
     }
     for (Index expert = 0; expert < experts; ++expert) {
       const T sign = static_cast<T>((a[expert] > 0) - (a[expert] < 0));
-      T* row = p + expert * stride + begin;
+      T* row = p + expert * stride;
+      prefetch_ahead(row + begin, end - begin);
 #pragma omp simd
-      for (Index i = 0; i < count; ++i) row[i] = s.keep * row[i] - sign * change[i];
+      for (Index i = begin; i < end; ++i) row[i] = s.keep * row[i] - sign * change[i - begin];
     }
-  }
+  };
+  stream(size, update_range, g, m, v);
 }
 
 }  // namespace exfusion::kernels

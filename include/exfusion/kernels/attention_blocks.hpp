@@ -9,6 +9,7 @@
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/attention_factors.hpp>
 #include <exfusion/kernels/attention_product.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -116,10 +117,8 @@ T attention_scale(const AttentionSizes& sizes) {
 /// Asks for a row that is soon needed, to be written to if T is not const. Rows lie far apart, where the CPU
 /// does not guess them.
 template <class T>
-void prefetch_row(HeadMatrix<T> matrix, Index token) {
-  constexpr Index line = storage_alignment / static_cast<Index>(sizeof(T));
-  const T* row = matrix.row(token);
-  for (Index c = 0; c < matrix.d_head; c += line) __builtin_prefetch(row + c, std::is_const_v<T> ? 0 : 1);
+[[gnu::always_inline]] inline void prefetch_row(HeadMatrix<T> matrix, Index token) {
+  prefetch(matrix.row(token), matrix.d_head);
 }
 
 inline constexpr Index rows_ahead = 8;  ///< How far ahead of a copy rows are asked for.

@@ -6,6 +6,7 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/fuse.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 
 namespace exfusion::kernels {
 
@@ -76,6 +77,7 @@ void fuse_reduce_rows(const T* rows, Index stride, Index size, const Term& term,
   for (Index j = 0; j < whole; j += lanes) {
 #pragma GCC unroll 4
     for (int i = 0; i < n; ++i) {
+      prefetch_ahead(rows + i * stride + j, lanes);
 #pragma omp simd
       for (Index lane = 0; lane < lanes; ++lane) {
         total[i][lane] += term(j + lane, rows[i * stride + j + lane]);

@@ -7,6 +7,7 @@
 #include <exfusion/kernels/gemm_numbers.hpp>
 #include <exfusion/kernels/gemm_pack.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels::detail {
@@ -32,11 +33,8 @@ struct RowsInPlace {
 
   RowsInPlace next_panel() const { return {data + rows * stride, stride}; }
   /// Asks for `depth` packed elements of each row.
-  void prefetch(Index depth) const {
-    constexpr Index line = 64 / static_cast<Index>(sizeof(*data));
-    for (int row = 0; row < rows; ++row) {
-      for (Index k = 0; k < depth * Numbers::group; k += line) __builtin_prefetch(data + row * stride + k);
-    }
+  [[gnu::always_inline]] void prefetch(Index depth) const {
+    for (int row = 0; row < rows; ++row) kernels::prefetch(data + row * stride, depth * Numbers::group);
   }
   [[gnu::always_inline]] typename Numbers::Packed operator[](int row) const {
     return Numbers::in_place(data + row * stride);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/sgd.hpp>
 
@@ -22,45 +23,48 @@ template <Scalar T>
 void Sgd<T>::update_expert(T* p, const T* g, T a, T* buffer, Index size, const SgdStep<T>& step) {
   const SgdStep<T> s = step;
   if (buffer == nullptr) {
+    const auto update_range = [=](Index begin, Index end) {
 #pragma omp simd
-    for (Index i = 0; i < size; ++i) p[i] -= s.rate * (a * g[i] + s.decay * p[i]);
-    return;
+      for (Index i = begin; i < end; ++i) p[i] -= s.rate * (a * g[i] + s.decay * p[i]);
+    };
+    return stream(size, update_range, p, g);
   }
   const T from_gradient = s.nesterov ? s.rate : T{0};
   const T from_buffer = s.nesterov ? s.rate * s.momentum : s.rate;
+  const auto update_range = [=](Index begin, Index end) {
 #pragma omp simd
-  for (Index i = 0; i < size; ++i) {
-    const T gradient = a * g[i] + s.decay * p[i];
-    buffer[i] = s.momentum * buffer[i] + gradient;
-    p[i] -= from_gradient * gradient + from_buffer * buffer[i];
-  }
+    for (Index i = begin; i < end; ++i) {
+      const T gradient = a * g[i] + s.decay * p[i];
+      buffer[i] = s.momentum * buffer[i] + gradient;
+      p[i] -= from_gradient * gradient + from_buffer * buffer[i];
+    }
+  };
+  stream(size, update_range, p, g, buffer);
 }
 
 template <Scalar T>
 void Sgd<T>::update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* buffer, Index size,
                             const SgdStep<T>& step) {
-  constexpr Index block = 128;  // small, so that the fetching of all rows overlaps
   const SgdStep<T> s = step;
   const T from_gradient = s.nesterov ? s.rate : T{0};
   const T from_buffer = s.nesterov ? s.rate * s.momentum : s.rate;
-  std::array<T, block> storage;
+  std::array<T, stream_range> storage;
   T* change = storage.data();
-  for (Index begin = 0; begin < size; begin += block) {
-    const Index count = std::min(block, size - begin);
-    const T* gradient = g + begin;
-    T* common = buffer + begin;
+  const auto update_range = [=](Index begin, Index end) {
 #pragma omp simd
-    for (Index i = 0; i < count; ++i) {
-      common[i] = s.momentum * common[i] + gradient[i];
-      change[i] = from_gradient * gradient[i] + from_buffer * common[i];
+    for (Index i = begin; i < end; ++i) {
+      buffer[i] = s.momentum * buffer[i] + g[i];
+      change[i - begin] = from_gradient * g[i] + from_buffer * buffer[i];
     }
     for (Index expert = 0; expert < experts; ++expert) {
       const T factor = a[expert];
-      T* row = p + expert * stride + begin;
+      T* row = p + expert * stride;
+      prefetch_ahead(row + begin, end - begin);
 #pragma omp simd
-      for (Index i = 0; i < count; ++i) row[i] -= factor * change[i];
+      for (Index i = begin; i < end; ++i) row[i] -= factor * change[i - begin];
     }
-  }
+  };
+  stream(size, update_range, g, buffer);
 }
 
 }  // namespace exfusion::kernels
