@@ -51,8 +51,8 @@ void weight_gradient(benchmark::State& state, FusionGranularity granularity) {
   const FusedModel model(state.range(0), granularity);
   const auto& slab = model.slab;
   const float* gradient = slab.gradient();
-  measure_bytes(state, model.traffic(slab.experts() + 2, 0), [&] {
-    kernels::Fuse<float>::inner_products(slab.layout(), slab.data(), slab.fused(), gradient, slab.scratch(),
+  measure_bytes(state, model.traffic(slab.experts() + 1, 0), [&] {
+    kernels::Fuse<float>::inner_products(slab.layout(), slab.data(), slab.data(), gradient, slab.scratch(),
                                          slab.products().data());
   });
 }

@@ -89,8 +89,8 @@ template <class T>
 /// The square root of x >= 0 with a relative error below 2e-7 for normal x; infinity and NaN stay what they
 /// are. Unlike std::sqrt it vectorises wherever errno is kept.
 [[gnu::always_inline]] inline float fast_sqrt(float x) {
-  // 1 / sqrt x from the halved exponent (within 4 %), then Newton's steps, of which each about squares the error;
-  // the last one corrects the root itself.
+  // 1 / sqrt x from the halved exponent (within 4 %), then Newton's steps, of which each about squares the
+  // error; the last one corrects the root itself.
   auto inverse = std::bit_cast<float>(0x5F375A86U - (std::bit_cast<std::uint32_t>(x) >> 1));
   inverse *= 1.5F - 0.5F * x * inverse * inverse;
   inverse *= 1.5F - 0.5F * x * inverse * inverse;

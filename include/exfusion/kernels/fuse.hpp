@@ -39,8 +39,8 @@ struct Fuse {
                            T* fused);
 
   /// products[g, i] = sum over g's spans of G (W_i - origin), in double; origin [P] null counts as zero. The
-  /// difference is formed first: experts that are equal get products that are equal, and zero where W is
-  /// their exact value.
+  /// difference is formed first: experts that are equal get products that are equal, and zero where they
+  /// equal the origin.
   static void inner_products(const FusionLayout& layout, const T* rows, const T* origin, const T* gradient,
                              double* scratch, double* products);
 

@@ -12,7 +12,8 @@ namespace exfusion::kernels {
 enum class CacheLevel : int { second = 2, first = 3 };
 
 /// Asks for `size` elements that will soon be read, or written to if Element is not const, and does not wait
-/// for them. Always inlined, as whatever does nothing but prefetch must be: g++ drops calls of such functions.
+/// for them. Always inlined, as whatever does nothing but prefetch must be: g++ drops calls of such
+/// functions.
 template <CacheLevel level = CacheLevel::first, class Element>
 [[gnu::always_inline]] inline void prefetch(Element* first, Index size) {
   constexpr Index line = storage_alignment / static_cast<Index>(sizeof(Element));

@@ -28,7 +28,7 @@ struct FusionSite {
 /// - `export_weights()`: a in evaluation, generation and collapse.
 /// A rule may also have
 /// - `weights_sum_to_one()`: true when a is a softmax in each group, which makes its gradient more precise
-///   (`FusionGradient::centred`);
+///   (`FusionGradient::relative`);
 /// - `saves_input`: false as a promise that no backward pass of `training_weights` reads x, whose memory can
 ///   then serve others in bf16;
 /// - `next_weights()`: a NextWeights<T>, where a is found before the next training pass. An optimizer then
@@ -48,7 +48,7 @@ concept FusionRule = Scalar<T> && Module<Rule> &&
 template <class Rule>
 FusionGradient fusion_gradient(const Rule& rule) {
   if constexpr (requires { rule.weights_sum_to_one(); }) {
-    if (rule.weights_sum_to_one()) return FusionGradient::centred;
+    if (rule.weights_sum_to_one()) return FusionGradient::relative;
   }
   return FusionGradient::exact;
 }

@@ -10,10 +10,10 @@
 
 namespace exfusion {
 
-/// What `fuse` hands back as the gradient of its weights. `exact`: <G, W_i>. `centred`: <G, W_i - W>, for
-/// weights that sum to one in each group by construction (a softmax): it differs by one number per group,
+/// What `fuse` hands back as the gradient of its weights. `exact`: <G, W_i>. `relative`: <G, W_i - W_1>,
+/// for weights that sum to one in each group by construction (a softmax): it differs by one number per group,
 /// which such a construction removes, and rounding noise of equal experts does not reach the optimizer.
-enum class FusionGradient { exact, centred };
+enum class FusionGradient { exact, relative };
 
 namespace detail {
 
@@ -92,9 +92,8 @@ struct FuseNode {
     if (!a.requires_grad() || !slab.has_gradient()) return;
     const FusionLayout layout = slab.layout();
     double* fresh = slab.scratch() + layout.scratch_size();
-    kernels::Fuse<T>::inner_products(layout, slab.data(),
-                                     form == FusionGradient::centred ? slab.fused() : nullptr,
-                                     slab.gradient(), slab.scratch(), fresh);
+    const T* origin = form == FusionGradient::relative ? slab.data() : nullptr;  // the first row, read anyway
+    kernels::Fuse<T>::inner_products(layout, slab.data(), origin, slab.gradient(), slab.scratch(), fresh);
     const GradientTarget<T> da = a.open_gradient();
     double* passed_on = slab.products().data();
     for (Index i = 0; i < a.size(); ++i) {
