@@ -2,7 +2,7 @@
 # Builds, measures, and writes the tables and plots of docs/performance.md from what it measured (JSON in
 # build/bench). Takes about 25 minutes on two cores, and wants the machine for itself.
 #   --quick         few repetitions and fewer cases: shows that it works, no figures to quote
-#   --section amx   only what the document's section on CPUs with AMX shows, 10 minutes
+#   --section amx   only what the document's section on CPUs with AMX shows, 15 minutes
 #   --python PY     a Python with torch to compare with (default: /usr/bin/python3, if it has torch)
 #   --python2 PY    another one, with another torch
 #   --llmc DIR      a built checkout of llm.c (bench/peers/compare.py says what it must contain)
@@ -73,17 +73,17 @@ python3 bench/environment.py "${notes[@]}" --command "$command" --runs "$compile
   --benchmark_out_format=json
 step dense --alone --steps "$steps" --model gpt gpt2 vit --precision "${precisions[@]}"
 compare
+kinds=(bank moe1 moe2)
+step experts --steps "$steps" --ffn "${kinds[@]}" --experts "${experts[@]}"
+step models --steps "$few" --model gpt2 vit --ffn static learned bank bank_bf16_moments moe1 moe2 --experts 8
 if [ -n "$section" ]; then
-  /usr/bin/python3 bench/report.py "$out" --section "$section" --tables environment dense peers
+  /usr/bin/python3 bench/report.py "$out" --section "$section" --tables environment dense peers experts models
   exit
 fi
 
-kinds=(bank moe1 moe2)
-step experts --steps "$steps" --ffn "${kinds[@]}" --experts "${experts[@]}"
 step one --steps "$steps" --ffn bank moe1 --experts 1
 step rules --steps "$steps" --ffn static learned --experts 8
 step tokens --steps "$steps" --ffn "${kinds[@]}" --experts 8 --batch 1 4
-step models --steps "$few" --model gpt2 vit --ffn static learned "${kinds[@]}" --experts 8
 step size_128 --steps "$steps" --ffn "${kinds[@]}" --layers 4 --d-model 128 --batch 4
 step size_512 --steps "$few" --ffn "${kinds[@]}" --layers 8 --d-model 512 --batch 4
 $quick || step size_768 --steps 3 --ffn "${kinds[@]}" --layers 12 --d-model 768 --batch 4

@@ -81,7 +81,8 @@ class ModelTrainer final : public Trainer {
         chosen_(chosen),
         rng_(rng),
         batch_(model_.config, chosen, rng_),
-        optimizer_(model_, {.lr = 3e-4, .weight_decay = 0.1}) {}
+        optimizer_(model_,
+                   {.lr = 3e-4, .weight_decay = 0.1, .bf16_moments = chosen.ffn == "bank_bf16_moments"}) {}
 
   void step() override {
     tape_.backward(batch_.loss(step_context(chosen_, tape_, rng_), model_));
@@ -107,7 +108,7 @@ std::unique_ptr<Trainer> with_ffn(Model dense, const StepCase& chosen, Rng& rng)
   };
   const UpcycleOptions fused{.experts = chosen.experts};
   if (chosen.ffn == "dense") return train(Model(std::move(dense)));
-  if (chosen.ffn == "bank") return train(upcycle(dense, fused, rng));
+  if (chosen.ffn.starts_with("bank")) return train(upcycle(dense, fused, rng));
   if (chosen.ffn == "learned") return train(upcycle(dense, LearnedFusion<float>{}, fused, rng));
   if (chosen.ffn == "static") return train(upcycle(dense, StaticFusion<float>{}, fused, rng));
   const SparseMoEOptions sparse{.experts = chosen.experts, .k = chosen.ffn == "moe1" ? 1 : 2};

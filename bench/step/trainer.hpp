@@ -11,7 +11,7 @@ namespace exfusion::bench {
 struct StepCase {
   std::string model = "gpt";  ///< gpt, gpt2, vit
   std::string ffn =
-      "dense";  ///< dense; fused by bank, learned or static; sparse moe1 (top-1) or moe2 (top-2)
+      "dense";  ///< dense; fused by bank, bank_bf16_moments, learned or static; sparse moe1 (top-1) or moe2
   Index experts = 1;
   Index layers = 0;   ///< 0, here and below: the model's own.
   Index d_model = 0;  ///< Heads of 64 share it.
