@@ -130,7 +130,7 @@ void add_cases(const Options& options) {
 void add_flags(CLI::App& app, Options& o) {
   app.option_defaults()->always_capture_default();
   app.add_option("--model", o.models, "gpt, gpt2, vit")->check(CLI::IsMember({"gpt", "gpt2", "vit"}));
-  app.add_option("--ffn", o.ffns, 
+  app.add_option("--ffn", o.ffns,
                  "dense; experts fused by bank (bank_bf16_moments: with AdamW's moments of experts in bf16), "
                  "learned, static; sparse moe1, moe2")
       ->check(CLI::IsMember({"dense", "bank", "bank_bf16_moments", "learned", "static", "moe1", "moe2"}));

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <concepts>
+#include <cstdint>
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/activation.hpp>
 #include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/gelu.hpp>
+#include <exfusion/kernels/gelu_table.hpp>
+#include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/row_sums.hpp>
 
 namespace exfusion::kernels {
@@ -30,13 +35,17 @@ void for_each_gelu(Index size, GeluForm form, const Each& each) {
   });
 }
 
-/// dx[i] (+)= dy[i] * gelu'(x(i)).
-template <Scalar T, class X>
-void gelu_backward(const X& x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
-  with_gelu(form, [&](auto gelu) {
-    parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-      write(dx, begin, end, [=](Index i) { return dy[i] * gelu.slope(x(i)); });
-    });
+template <Scalar T>
+const GeluTable<T>& gelu_table(GeluForm form) {
+  return form == GeluForm::tanh ? GeluTable<T>::template of<GeluTanh>()
+                                : GeluTable<T>::template of<GeluErf>();
+}
+
+/// Calls `body(begin, count)` for all of `size` numbers, as many at a time as can be looked up, in parallel.
+template <class Body>
+void for_each_lookup(Index size, const Body& body) {
+  parallel_for(size, elementwise_grain, [&](Index begin, Index end) {
+    for (; begin < end; begin += TablePlaces::most) body(begin, std::min(end - begin, TablePlaces::most));
   });
 }
 
@@ -63,20 +72,30 @@ void Gelu<T>::forward(const T* x, T* y, Index size, GeluForm form) {
 
 template <Scalar T>
 void Gelu<T>::backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
-  detail::gelu_backward([=](Index i) { return x[i]; }, dy, dx, size, form);
+  detail::with_gelu(form, [&](auto gelu) {
+    parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
+      write(dx, begin, end, [=](Index i) { return dy[i] * gelu.slope(x[i]); });
+    });
+  });
 }
 
 template <Scalar T>
 void Gelu<T>::backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
-  detail::gelu_backward([=](Index i) { return static_cast<T>(static_cast<float>(x[i])); }, dy, dx, size,
-                        form);
+  const T* slopes = detail::gelu_table<T>(form).slopes.data();
+  detail::for_each_lookup(size, [=](Index begin, Index count) {
+    alignas(64) std::array<T, detail::TablePlaces::most> slope;
+    detail::TablePlaces(x + begin, count).look_up(slopes, slope.data());
+    const T *from = slope.data(), *gradient = dy + begin;
+    write<T>({dx.data + begin, dx.accumulate}, 0, count, [=](Index i) { return gradient[i] * from[i]; });
+  });
 }
 
 template <Scalar T>
 void Gelu<T>::forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form) {
-  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) {
-    rounded_x[i] = Bfloat16::from(static_cast<float>(x[i]));
-    y[i] = Bfloat16::from(static_cast<float>(gelu.value(static_cast<T>(static_cast<float>(rounded_x[i])))));
+  const std::uint32_t* values = detail::gelu_table<T>(form).values.data();
+  detail::for_each_lookup(size, [=](Index begin, Index count) {
+    Round<T>::to_bfloat16_serial(x + begin, rounded_x + begin, count);
+    detail::TablePlaces(rounded_x + begin, count).look_up(values, y + begin);
   });
 }
 
@@ -93,12 +112,18 @@ void Gelu<T>::backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, I
 template <Scalar T>
 void Gelu<T>::backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloat16* y, Index rows,
                              Index columns, GradientTarget<T> sum, GeluForm form) {
-  detail::gelu_backward_rows(rows, columns, sum, form, [=](Index i, auto gelu) {
-    const auto [value, slope] = gelu.both(static_cast<T>(static_cast<float>(x[i])));
-    const T exact = dy[i] * slope;
-    dx[i] = Bfloat16::from(static_cast<float>(exact));
-    y[i] = Bfloat16::from(static_cast<float>(value));
-    return exact;
+  const auto& table = detail::gelu_table<T>(form);
+  detail::sum_computed_rows(rows, columns, sum, [&](Index row, Index column, Index width, T* exact) {
+    const Index first = row * columns + column;
+    for (Index c = 0; c < width; c += detail::TablePlaces::most) {
+      const Index count = std::min(width - c, detail::TablePlaces::most), place = first + c;
+      const detail::TablePlaces places(x + place, count);
+      places.look_up(table.values.data(), y + place);
+      places.look_up(table.slopes.data(), exact + c);
+#pragma omp simd
+      for (Index i = 0; i < count; ++i) exact[c + i] *= dy[place + i];
+      Round<T>::to_bfloat16_serial(exact + c, dx + place, count);
+    }
   });
 }
 
