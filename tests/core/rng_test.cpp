@@ -92,6 +92,16 @@ TEST(Rng, DrawsNormalNumbersOfTheRequestedMoments) {
   EXPECT_NEAR(fourth, 3.0, 5 * std::sqrt(96 / n));
 }
 
+TEST(Rng, FillsLongRangesAsItDrawsOneByOne) {
+  for (std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{20001}}) {
+    Rng rng(4), one_by_one(4);
+    std::vector<double> values(size, 7.0);
+    rng.fill_normal(std::span<double>(values), 0.0, 1.0);
+    for (std::size_t i = 0; i < size; i += 2) ASSERT_EQ(values[i], one_by_one.normal()) << i;
+    EXPECT_EQ(rng.state(), one_by_one.state());
+  }
+}
+
 TEST(Rng, GivesDifferentStreamsForDifferentSeedsAndSplits) {
   std::set<std::uint64_t> firsts;
   for (std::uint64_t seed = 0; seed < 100; ++seed) firsts.insert(Rng(seed).bits64());

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 #include <gtest/gtest.h>
 
@@ -48,6 +50,16 @@ TEST(Buffer, BeginsOnAHugePageWhenItIsLarge) {
     EXPECT_EQ(copy[size - 1], 7);
     buffer = Buffer<char>(1);
     EXPECT_EQ(buffer.size(), 1);
+  }
+}
+
+TEST(Buffer, IsZeroedAndCopiedWhole) {
+  for (Index size : {0, 1, 17, 1 << 20, (3 << 20) + 5}) {  // the last two take one range and several
+    Buffer<int> zeros = Buffer<int>::zeros(size);
+    EXPECT_TRUE(std::ranges::all_of(zeros.span(), [](int value) { return value == 0; }));
+    std::iota(zeros.span().begin(), zeros.span().end(), 1);
+    const Buffer<int> copy = zeros;
+    EXPECT_TRUE(std::ranges::equal(copy.span(), zeros.span()));
   }
 }
 

@@ -32,14 +32,12 @@ class Parameter : public Tensor<T> {
   /// Zeros of the given shape.
   explicit Parameter(Shape shape) : Parameter(shape, ParameterOptions{.decay = shape.rank() >= 2}) {}
   Parameter(Shape shape, ParameterOptions options) : options_(options) {
-    allocate(shape);
-    std::fill_n(this->data_, this->size(), T{0});
+    hold(shape, Buffer<T>::zeros(shape.size()));
   }
 
   Parameter(const Parameter& other) : Tensor<T>(), options_(other.options_) {
     if (!other) return;
-    allocate(other.shape_);
-    std::copy_n(other.data_, other.size(), this->data_);
+    hold(other.shape_, Buffer<T>::copy_of(other.data_, other.size()));
   }
   Parameter(Parameter&&) noexcept = default;
   Parameter& operator=(Parameter other) noexcept {
@@ -78,15 +76,16 @@ class Parameter : public Tensor<T> {
 
  private:
   struct Storage {
-    explicit Storage(Index size) : value(size), grad(size), gradient{grad.data(), size} {}
+    explicit Storage(Buffer<T> values)
+        : value(std::move(values)), grad(value.size()), gradient{grad.data(), value.size()} {}
     Buffer<T> value;
     Buffer<T> grad;
     Gradient<T> gradient;
     RoundedCopy rounded;
   };
 
-  void allocate(Shape shape) {
-    auto storage = std::make_shared<Storage>(shape.size());
+  void hold(Shape shape, Buffer<T> values) {
+    auto storage = std::make_shared<Storage>(std::move(values));
     this->data_ = storage->value.data();
     this->gradient_ = &storage->gradient;
     this->rounded_ = &storage->rounded;

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <exfusion/core/parallel.hpp>
 #include <exfusion/core/scalar.hpp>
 
 #if defined(__linux__)
@@ -50,7 +51,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(Index size) : data_(allocate(size)), size_(size) {}
-  Buffer(const Buffer& other) : Buffer(other.size_) { std::copy_n(other.data_, size_, data_); }
+  Buffer(const Buffer& other) : Buffer(copy_of(other.data_, other.size_)) {}
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer other) noexcept {
@@ -62,7 +63,14 @@ class Buffer {
 
   static Buffer zeros(Index size) {
     Buffer buffer(size);
-    std::fill_n(buffer.data_, size, T{});
+    T* to = buffer.data_;
+    write(size, [=](Index begin, Index end) { std::fill(to + begin, to + end, T{}); });
+    return buffer;
+  }
+  static Buffer copy_of(const T* from, Index size) {
+    Buffer buffer(size);
+    T* to = buffer.data_;
+    write(size, [=](Index begin, Index end) { std::copy(from + begin, from + end, to + begin); });
     return buffer;
   }
 
@@ -75,6 +83,13 @@ class Buffer {
   std::span<const T> span() const { return {data_, static_cast<std::size_t>(size_)}; }
 
  private:
+  // In parallel, since Linux clears pages when they are first written to.
+  template <class Body>
+  static void write(Index size, const Body& body) {
+    constexpr Index grain = (Index{4} << 20) / static_cast<Index>(sizeof(T));
+    parallel_for(size, grain, body);
+  }
+
   static T* allocate(Index size) {
     if (size == 0) return nullptr;
     if (size < 0 || static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / sizeof(T)) {

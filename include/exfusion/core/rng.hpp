@@ -7,6 +7,7 @@
 #include <span>
 
 #include <exfusion/core/error.hpp>
+#include <exfusion/core/parallel.hpp>
 #include <exfusion/core/scalar.hpp>
 
 namespace exfusion {
@@ -63,15 +64,20 @@ class Rng {
   /// Standard normal (Box and Muller).
   double normal() { return normal_pair(next())[0]; }
 
-  /// Fills `values` with N(mean, std^2).
+  /// Fills `values` with N(mean, std^2), in parallel: the same numbers for any number of threads.
   template <Scalar T>
   void fill_normal(std::span<T> values, double mean, double std) {
     if (is_silent_) return;
-    for (std::size_t i = 0; i < values.size(); i += 2) {
-      const auto pair = normal_pair(next());
-      values[i] = static_cast<T>(mean + std * pair[0]);
-      if (i + 1 < values.size()) values[i + 1] = static_cast<T>(mean + std * pair[1]);
-    }
+    constexpr Index grain = 4096;
+    const auto pairs = static_cast<Index>((values.size() + 1) / 2);
+    const State first = reserve(pairs);
+    parallel_for(pairs, grain, [&](Index begin, Index end) {
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        const auto pair = normal_pair(at({first.key, first.counter + i}));
+        values[2 * i] = static_cast<T>(mean + std * pair[0]);
+        if (2 * i + 1 < values.size()) values[2 * i + 1] = static_cast<T>(mean + std * pair[1]);
+      }
+    });
   }
 
   /// Sets `blocks` counters aside for a parallel loop: block i of the range is `at({key, counter + i})`.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <exfusion/autograd/expert_slab.hpp>
+#include <exfusion/core/parallel.hpp>
 #include <exfusion/core/rng.hpp>
 
 namespace exfusion {
@@ -96,7 +97,7 @@ void make_zero_sum(const ExpertSlab<T>& slab, std::span<const T> dense, std::spa
 
 template <Scalar T>
 void scatter(const ExpertSlab<T>& slab, std::span<const T> dense, std::span<const T>, const Copies&, Rng&) {
-  for (Index i = 0; i < slab.experts(); ++i) std::ranges::copy(dense, slab.expert(i).begin());
+  parallel_for(slab.experts(), 1, [&](Index i, Index) { std::ranges::copy(dense, slab.expert(i).begin()); });
 }
 
 // For weights of sum 1, draw i minus the draws' weighted mean has variance 1 - 2 a_i + |a|^2: on average over
