@@ -15,8 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/performance.md"
 PLOTS = ROOT / "docs/performance"
 
-KINDS = {"dense": "dense", "bank": "fused, memory bank",
-         "bank_bf16_moments": "fused, memory bank, moments in bf16", "learned": "fused, learned", "static": "fused, static",
+KINDS = {"dense": "dense", "bank": "fused, memory bank", "bank_bf16_moments": "fused, memory bank, moments in bf16",
+         "learned": "fused, learned", "static": "fused, static",
          "moe1": "sparse MoE, top-1", "moe2": "sparse MoE, top-2"}
 MODELS = {"gpt": "GPT", "gpt2": "GPT-2 124M", "vit": "ViT"}
 STYLES = {"bank": ("#0072b2", "o"), "moe1": ("#e69f00", "s"), "moe2": ("#d55e00", "^")}

@@ -43,8 +43,8 @@ inline void free_storage(void* data, std::size_t bytes) { ::operator delete(data
 
 }  // namespace detail
 
-/// Owns `size` numbers, 64-byte aligned and uninitialised unless `zeros` is used. Copies deeply. Pages that
-/// nobody writes cost no memory, so a gradient that is never computed is free.
+/// Owns `size` numbers, 64-byte aligned and uninitialised unless `zeros` or `copy_of` makes it. Copies
+/// deeply. Pages that nobody writes cost no memory, so a gradient that is never computed is free.
 template <class T>
 requires std::is_trivial_v<T>
 class Buffer {

@@ -23,18 +23,7 @@ void with_gelu(GeluForm form, const Body& body) {
   form == GeluForm::tanh ? body(GeluTanh()) : body(GeluErf());
 }
 
-/// Calls `each(i, gelu)` for i < size, in parallel.
-template <Scalar T, class Each>
-void for_each_gelu(Index size, GeluForm form, const Each& each) {
-  constexpr bool vectorised = std::same_as<T, float>;  // in double, `each` may call the standard library
-  with_gelu(form, [&](auto gelu) {
-    parallel_for(size, elementwise_grain, [&](Index begin, Index end) {
-#pragma omp simd if (vectorised)
-      for (Index i = begin; i < end; ++i) each(i, gelu);
-    });
-  });
-}
-
+/// The table of the form.
 template <Scalar T>
 const GeluTable<T>& gelu_table(GeluForm form) {
   return form == GeluForm::tanh ? GeluTable<T>::template of<GeluTanh>()
@@ -49,25 +38,15 @@ void for_each_lookup(Index size, const Body& body) {
   });
 }
 
-/// `each(i, gelu)` for all elements i of a matrix [rows, columns], with the sums of what it returns along the
-/// rows.
-template <Scalar T, class Each>
-void gelu_backward_rows(Index rows, Index columns, GradientTarget<T> sum, GeluForm form, const Each& each) {
-  constexpr bool vectorised = std::same_as<T, float>;
-  with_gelu(form, [&](auto gelu) {
-    sum_computed_rows(rows, columns, sum, [&](Index row, Index column, Index width, T* dx) {
-      const Index first = row * columns + column;
-#pragma omp simd if (vectorised)
-      for (Index c = 0; c < width; ++c) dx[c] = each(first + c, gelu);
-    });
-  });
-}
-
 }  // namespace detail
 
 template <Scalar T>
 void Gelu<T>::forward(const T* x, T* y, Index size, GeluForm form) {
-  detail::for_each_gelu<T>(size, form, [=](Index i, auto gelu) { y[i] = gelu.value(x[i]); });
+  detail::with_gelu(form, [&](auto gelu) {
+    parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
+      write<T>({y, false}, begin, end, [=](Index i) { return gelu.value(x[i]); });
+    });
+  });
 }
 
 template <Scalar T>
@@ -102,10 +81,17 @@ void Gelu<T>::forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Inde
 template <Scalar T>
 void Gelu<T>::backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, Index columns,
                              GradientTarget<T> sum, GeluForm form) {
-  detail::gelu_backward_rows(rows, columns, sum, form, [=](Index i, auto gelu) {
-    const auto [value, slope] = gelu.both(x[i]);
-    y[i] = value;
-    return dx[i] = dy[i] * slope;
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, GELU calls the standard library
+  detail::with_gelu(form, [&](auto gelu) {
+    detail::sum_computed_rows(rows, columns, sum, [=](Index row, Index column, Index width, T* computed) {
+      const Index first = row * columns + column;
+#pragma omp simd if (vectorised)
+      for (Index c = 0; c < width; ++c) {
+        const auto [value, slope] = gelu.both(x[first + c]);
+        y[first + c] = value;
+        computed[c] = dx[first + c] = dy[first + c] * slope;
+      }
+    });
   });
 }
 

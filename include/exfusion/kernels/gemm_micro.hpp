@@ -73,9 +73,7 @@ struct GemmMicroKernel {
   template <class Rows>
   static void run_full(Index depth, const Rows& a, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
-    for (int row = 0; row < Block::rows; ++row) {
-      for (int v = 0; v < Block::vectors; ++v) __builtin_prefetch(c + row * row_stride + v * S::lanes, 1);
-    }
+    for (int row = 0; row < Block::rows; ++row) kernels::prefetch(c + row * row_stride, Block::columns);
     Sums sums = {};
     accumulate(depth, a, b, sums);
     store(sums, c, row_stride, epilogue);
