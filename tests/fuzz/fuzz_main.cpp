@@ -9,6 +9,7 @@
 #include <sanitizer/allocator_interface.h>
 
 #include <exfusion/core/error.hpp>
+#include <exfusion/core/parallel.hpp>
 
 #include "fuzz_target.hpp"
 
@@ -44,6 +45,8 @@ extern "C" const char* __asan_default_options() { return "quarantine_size_mb=8:m
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   if (targets().size() != 1 || __sanitizer_install_malloc_and_free_hooks(check_allocation, ignore_free) == 0)
     std::abort();
+  // The OpenMP runtime takes a megabyte for itself when it is first used: no input's doing.
+  exfusion::parallel_for(2, 1, [](exfusion::Index, exfusion::Index) {});
   return 0;
 }
 
