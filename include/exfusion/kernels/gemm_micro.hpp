@@ -20,7 +20,11 @@ struct PackedRows {
   Index step;  ///< From one panel to the next.
 
   PackedRows next_panel() const { return {data + step, step}; }
-  void prefetch(Index /*depth*/) const {}  // the CPU sees what comes
+  void prefetch(Index /*depth*/) const {}
+  /// Asks for the column that is `columns` further.
+  [[gnu::always_inline]] void prefetch_column(Index columns) const {
+    kernels::prefetch(data + columns * rows, 1);
+  }
   Packed operator[](int row) const { return data[row]; }
   void next_column() { data += rows; }
 };
@@ -36,6 +40,7 @@ struct RowsInPlace {
   [[gnu::always_inline]] void prefetch(Index depth) const {
     for (int row = 0; row < rows; ++row) kernels::prefetch(data + row * stride, depth * Numbers::group);
   }
+  void prefetch_column(Index /*columns*/) const {}
   [[gnu::always_inline]] typename Numbers::Packed operator[](int row) const {
     return Numbers::in_place(data + row * stride);
   }
@@ -70,6 +75,10 @@ struct GemmMicroKernel {
   }
 
  private:
+  // How far ahead the operands are asked for. Whatever waits for a number that is not in the nearest cache
+  // has been started in vain, and is started again in the place of other multiply-adds.
+  static constexpr Index a_ahead = 16, b_ahead = 8;
+
   template <class Rows>
   static void run_full(Index depth, const Rows& a, const Packed* b, T* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
@@ -100,6 +109,8 @@ struct GemmMicroKernel {
   [[gnu::always_inline]] static void accumulate(Index depth, Rows a, const Packed* b, Sums& sums) {
 #pragma GCC unroll 4
     for (Index k = 0; k < depth; ++k) {
+      a.prefetch_column(a_ahead);
+      prefetch(b + b_ahead * Block::columns, Block::columns);
       PackedVector row_of_b[Block::vectors];
 #pragma GCC unroll 4
       for (int v = 0; v < Block::vectors; ++v) Simd<Packed, Bytes>::load(row_of_b[v], b + v * S::lanes);

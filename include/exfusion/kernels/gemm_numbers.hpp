@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include <exfusion/core/bfloat16.hpp>
@@ -38,6 +39,9 @@ template <Scalar T>
 struct PlainNumbers : SingleNumbers<T> {
   using Source = T;
   using Packed = T;
+
+  /// Columns of C up to which it takes longer to pack A than its rows in place slow the products down.
+  static constexpr Index most_columns_in_place = 128;
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
   /// The element that lies at `from` as a packed one does. Not every kind of numbers has it.
@@ -82,6 +86,7 @@ struct PairedBfloat16 {
   using Source = Bfloat16;
   using Packed = std::uint32_t;
   static constexpr Index group = 2;
+  static constexpr Index most_columns_in_place = std::numeric_limits<Index>::max();
 
   /// The number at `from` and the one `step` further; 0 in its place where the matrix has ended.
   static Packed element(const Source* from, Index step, bool complete) {

@@ -48,7 +48,7 @@ class PackedGrid {
 
   PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
              const GemmEpilogue<T>& epilogue)
-      : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a)) {
+      : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a, c.columns)) {
     block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = count(c.columns, block_columns_);
@@ -60,9 +60,9 @@ class PackedGrid {
       tile_rows_ =
           even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
     } else {
-      tile_rows_ = even_part(block_rows_, Block::most_rows, Block::rows);
+      tile_rows_ = even_part(block_rows_, 4 * Block::rows, Block::rows);
       const Index down = count(block_rows_, tile_rows_);
-      const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 256));
+      const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 512));
       tile_columns_ =
           even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
     }
@@ -130,8 +130,8 @@ class PackedGrid {
   }
 
   void multiply_tile(const Part& part, const Packed* packed, Index tile) const {
-    const Index tiles_across = count(part.columns, tile_columns_);
-    const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
+    const Index down = count(part.rows, tile_rows_);  // tiles one below the other share what they need of B
+    const Index row = tile % down * tile_rows_, column = tile / down * tile_columns_;
     const Index rows = std::min(tile_rows_, part.rows - row);
     const Index columns = std::min(tile_columns_, part.columns - column);
     const auto c = c_.block(part.row + row, part.column + column, rows, columns);

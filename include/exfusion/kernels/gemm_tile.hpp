@@ -24,12 +24,17 @@ struct BlockedTile {
   /// Packed elements that parts of the inner dimension have a multiple of: those of one of AMX's tiles.
   static constexpr Index depth_unit = 16;
 
-  /// Whether the micro-kernel can read the rows of this A as they are: elements must follow each other as
-  /// packed ones do, and rows not fall on the same cache sets, as those do that are whole pages apart.
-  static bool is_read_in_place(MatrixView<const Source> a) {
+  /// Whether the micro-kernel shall read the rows of this A as they are, for a C of so many columns: elements
+  /// must follow each other as packed ones do, and rows not fall on the same cache sets, as those do that are
+  /// whole pages apart.
+  static bool is_read_in_place(MatrixView<const Source> a, Index columns) {
     constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
-    return has_rows_in_place && a.column_stride == 1 && a.columns % Pack::whole == 0 &&
-           a.row_stride % page != 0;
+    if constexpr (has_rows_in_place) {
+      return columns <= Numbers::most_columns_in_place && a.column_stride == 1 &&
+             a.columns % Pack::whole == 0 && a.row_stride % page != 0;
+    } else {
+      return false;
+    }
   }
 
   /// Columns of a tile of C whose B, of `depth` numbers a column, fits into the L2 cache beside the rest.
