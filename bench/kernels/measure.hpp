@@ -1,10 +1,10 @@
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
+#include <exfusion/core/buffer.hpp>
 #include <exfusion/core/rng.hpp>
 #include <exfusion/core/scalar.hpp>
 
@@ -18,9 +18,10 @@ inline int passes = 25;
 inline constexpr double longest_measurement = 2.5;  // seconds
 inline constexpr int fewest_passes = 3;
 
-inline std::vector<float> random_numbers(Index count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  Rng(1).fill_normal(std::span<float>(values), 0.0, 1.0);
+/// In memory as that of tensors: on the boundaries of cache lines, in huge pages where it is much.
+inline Buffer<float> random_numbers(Index count) {
+  Buffer<float> values(count);
+  Rng(1).fill_normal(values.span(), 0.0, 1.0);
   return values;
 }
 

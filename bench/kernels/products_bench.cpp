@@ -20,13 +20,13 @@ namespace {
 using kernels::dense_matrix;
 
 template <class Number>
-std::vector<Number> numbers(Index count) {
-  const std::vector<float> values = random_numbers(count);
+Buffer<Number> numbers(Index count) {
+  Buffer<float> values = random_numbers(count);
   if constexpr (std::is_same_v<Number, float>) {
     return values;
   } else {
-    std::vector<Number> rounded(values.size());
-    std::ranges::transform(values, rounded.begin(), Number::from);
+    Buffer<Number> rounded(count);
+    std::ranges::transform(values.span(), rounded.data(), Number::from);
     return rounded;
   }
 }
@@ -58,7 +58,7 @@ void run_gemm(benchmark::State& state, Form form, double (*peak)()) {
   const auto x = numbers<Number>(tokens * in), weight = numbers<Number>(out * in),
              y = numbers<Number>(tokens * out);
   auto result = random_numbers(std::max({tokens * in, out * in, tokens * out}));
-  const auto read = [](const std::vector<Number>& values, Index rows, Index columns) {
+  const auto read = [](const Buffer<Number>& values, Index rows, Index columns) {
     if constexpr (std::is_same_v<Number, float>) {
       return Operand(values.data(), nullptr, rows, columns);
     } else {

@@ -43,9 +43,9 @@ BENCHMARK_CAPTURE(gelu_backward, tanh, GeluForm::tanh)->Apply(in_passes);
 BENCHMARK_CAPTURE(gelu_backward, erf, GeluForm::erf)->Apply(in_passes);
 
 struct LayerNormProblem {
-  std::vector<float> x = random_numbers(rows * width), y = x, dx = x, weight = random_numbers(width),
-                     bias = weight, mean = random_numbers(rows), inverse_std = mean,
-                     scratch = random_numbers(LayerNorm<float>::scratch_size(rows, width));
+  Buffer<float> x = random_numbers(rows * width), y = x, dx = x, weight = random_numbers(width),
+                bias = weight, mean = random_numbers(rows), inverse_std = mean,
+                scratch = random_numbers(LayerNorm<float>::scratch_size(rows, width));
   void forward() {
     LayerNorm<float>::forward(x.data(), weight.data(), bias.data(), rows, width, 1e-5F, y.data(), mean.data(),
                               inverse_std.data());
@@ -60,7 +60,7 @@ void layer_norm_forward(benchmark::State& state) {
 void layer_norm_backward(benchmark::State& state) {
   LayerNormProblem problem;
   problem.forward();
-  std::vector<float> dweight = problem.weight, dbias = problem.weight;
+  Buffer<float> dweight = problem.weight, dbias = problem.weight;
   measure_bytes(state, traffic(rows * width, 2, 1), [&] {
     LayerNorm<float>::backward(problem.x.data(), problem.weight.data(), problem.mean.data(),
                                problem.inverse_std.data(), problem.y.data(), rows, width,
@@ -92,7 +92,7 @@ BENCHMARK(cross_entropy)->Apply(in_passes)->ArgName("classes")->Arg(65)->Arg(502
 void sum_rows(benchmark::State& state) {
   const Index count = state.range(0), columns = state.range(1);
   const auto x = random_numbers(count * columns);
-  std::vector<float> sum(static_cast<std::size_t>(columns));
+  Buffer<float> sum(columns);
   measure_bytes(state, traffic(count * columns, 1, 0), [&] {
     kernels::Reduce<float>::sum_rows(x.data(), count, columns, 1.0F, {sum.data(), false});
   });
