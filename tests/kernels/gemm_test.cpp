@@ -8,10 +8,14 @@
 #include <omp.h>
 
 #include <exfusion/core/rng.hpp>
+#include <exfusion/kernels/amx.hpp>
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/gemm_eigen.hpp>
 #include <exfusion/kernels/gemm_grid.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
+#if EXFUSION_AMX
+#include <exfusion/kernels/gemm_amx.hpp>
+#endif
 #ifdef EXFUSION_ONEDNN
 #include <exfusion/kernels/gemm_onednn.hpp>
 #endif
@@ -118,8 +122,8 @@ using OneDnns = detail::OneDnnGemm;
 #else
 using OneDnns = Eigens<float>;
 #endif
-#if EXFUSION_GEMM_AMX
-using Amx = detail::AmxGemm;
+#if EXFUSION_AMX
+using Amx = detail::GemmGrid<detail::BlockedTile<detail::AmxMicroKernel>>;
 #else
 using Amx = Eigens<float, Bfloat16>;
 #endif
@@ -133,12 +137,6 @@ template <class Product>
 class GemmProduct : public ::testing::Test {
  protected:
   using T = typename Product::T;
-
-#if EXFUSION_GEMM_AMX
-  void SetUp() override {
-    if (std::same_as<Product, Amx> && !detail::amx_is_permitted()) GTEST_SKIP() << "no tile registers";
-  }
-#endif
 
   void check(Index m, Index n, Index k) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {
@@ -282,6 +280,35 @@ TYPED_TEST(GemmKernel, PassesNotANumberOn) {
     for (Index column = 0; column < 20; ++column) EXPECT_EQ(std::isnan(problem.c.at(row, column)), row == 2);
   }
 }
+
+#if EXFUSION_AMX
+TEST(AmxMicroKernel, GivesTheSameInVectorsWhereTilesAreNotPermitted) {
+  if (!detail::amx_is_permitted()) GTEST_SKIP() << "all products run in vectors";
+  using Kernel = detail::AmxMicroKernel;
+  using Block = Kernel::Block;
+  const typename Kernel::Registers registers;
+  Rng rng(5);
+  for (const Index depth : {16, 48}) {
+    const Index numbers = 2 * depth;
+    const Matrix<Bfloat16> a(Block::rows, numbers, Order::by_rows, rng, 0),
+        b(numbers, Block::columns, Order::by_rows, rng, 0);
+    std::vector<std::uint32_t> packed(static_cast<std::size_t>(Kernel::Pack::b_step(depth)));
+    Kernel::Pack::b(b.read(), Kernel::Pack::b_step(depth), packed.data());
+    const detail::RowsInPlace<PairedBfloat16, Block::rows> rows{a.view.data, a.view.row_stride};
+    for (const Index columns : {Block::columns, Index{17}}) {
+      Rng first(7), second(7);
+      const Matrix<float> in_tiles(Block::rows, columns, Order::by_rows, first),
+          in_vectors(Block::rows, columns, Order::by_rows, second);
+      for (const bool accumulate : {true, false}) {
+        Kernel::run(depth, rows, packed.data(), in_tiles.view, {.accumulate = accumulate}, true);
+        Kernel::run(depth, rows, packed.data(), in_vectors.view, {.accumulate = accumulate}, false);
+        for (std::size_t i = 0; i < in_tiles.values.size(); ++i)
+          ASSERT_NEAR(in_tiles.values[i], in_vectors.values[i], 1e-4) << "depth " << depth << ", " << i;
+      }
+    }
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace exfusion::kernels

@@ -45,22 +45,15 @@ using Bfloat16Tile = BlockedTile<GemmMicroKernel<Bfloat16Numbers<T>>>;
 #endif
 template <Scalar T>
 using OwnGemm = GemmGrid<OwnTile<T>>;
-#if EXFUSION_GEMM_AMX
-using AmxGemm = GemmGrid<BlockedTile<AmxMicroKernel>>;
-#endif
 /// The product of rounded operands.
-template <Scalar T>
-struct Bfloat16Gemm {
-  static void multiply(MatrixView<const Bfloat16> a, MatrixView<const Bfloat16> b, MatrixView<T> c,
-                       const GemmEpilogue<T>& epilogue) {
 #if EXFUSION_GEMM_AMX
-    if constexpr (std::same_as<T, float>) {
-      if (amx_is_permitted()) return AmxGemm::multiply(a, b, c, epilogue);
-    }
+template <Scalar T>
+using Bfloat16Gemm =
+    GemmGrid<std::conditional_t<std::same_as<T, float>, BlockedTile<AmxMicroKernel>, Bfloat16Tile<T>>>;
+#else
+template <Scalar T>
+using Bfloat16Gemm = GemmGrid<Bfloat16Tile<T>>;
 #endif
-    GemmGrid<Bfloat16Tile<T>>::multiply(a, b, c, epilogue);
-  }
-};
 #ifdef EXFUSION_ONEDNN
 template <Scalar T>
 using FullGemm = std::conditional_t<std::same_as<T, float>, OneDnnGemm, OwnGemm<T>>;

@@ -106,31 +106,38 @@ struct AmxPack {
   }
 };
 
-/// A block of C [rows, columns] += A [rows, depth] B [depth, columns] in tile registers; `depth` counts
-/// packed elements, a multiple of AmxTile::pairs.
+/// A block of C [rows, columns] += A [rows, depth] B [depth, columns] in tile registers, or in vectors where
+/// the process may not use those; `depth` counts packed elements, a multiple of AmxTile::pairs.
 struct AmxMicroKernel {
   using Numbers = PairedBfloat16;
   using T = float;
   using Packed = std::uint32_t;
   using Block = AmxBlock;
   using Pack = AmxPack;
-  using Registers = AmxRegisters<AmxTile::rows>;
+  using Registers = AmxRegistersIfPermitted<AmxTile::rows>;
   /// A panel of A meets all of B, which is packed and so comes from the L2 cache in a stream, before the
   /// next.
   static constexpr bool stays_in_row = true;
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
   template <class Rows>
-  static void run(Index depth, const Rows& a, const Packed* b, MatrixView<T> c,
-                  const GemmEpilogue<T>& epilogue) {
+  static void run(Index depth, const Rows& rows, const Packed* b, MatrixView<T> c,
+                  const GemmEpilogue<T>& epilogue, bool in_registers = amx_is_permitted()) {
+    const auto accumulate = [&](const T* start, Index start_stride, T* to, Index to_stride) {
+      if (in_registers) {
+        accumulate_in_registers(depth, rows, b, start, start_stride, to, to_stride);
+      } else {
+        accumulate_in_vectors(depth, tiles(rows), b, start, start_stride, to, to_stride);
+      }
+    };
     const bool is_full = c.rows == Block::rows && c.columns == Block::columns;
     if (is_full && epilogue.scale == 1 && !(epilogue.accumulate && epilogue.bias != nullptr)) {
       const bool from_c = epilogue.accumulate, from_bias = epilogue.bias != nullptr;
       const T* start = from_c ? c.data : from_bias ? epilogue.bias : nullptr;
-      accumulate(depth, a, b, start, from_c ? c.row_stride : 0, c.data, c.row_stride);
+      accumulate(start, from_c ? c.row_stride : 0, c.data, c.row_stride);
     } else {
       alignas(64) std::array<T, Block::rows * Block::columns> sums;
-      accumulate(depth, a, b, nullptr, 0, sums.data(), Block::columns);
+      accumulate(nullptr, 0, sums.data(), Block::columns);
       store(sums.data(), c, epilogue);
     }
   }
@@ -157,8 +164,8 @@ struct AmxMicroKernel {
 
   // to [rows, columns] = A B + start, whose rows are `start_stride` apart (0: one for all); zeros if null.
   template <class Rows>
-  static void accumulate(Index depth, const Rows& rows, const Packed* b, const T* start, Index start_stride,
-                         T* to, Index to_stride) {
+  static void accumulate_in_registers(Index depth, const Rows& rows, const Packed* b, const T* start,
+                                      Index start_stride, T* to, Index to_stride) {
     constexpr Index half = AmxTile::pairs, element = sizeof(T);
     asm volatile("" ::: "memory");  // what is loaded has been written
     if (start == nullptr) {
@@ -193,6 +200,37 @@ struct AmxMicroKernel {
     _tile_stored(2, lower, static_cast<std::size_t>(to_stride * element));
     _tile_stored(3, lower + half, static_cast<std::size_t>(to_stride * element));
     asm volatile("" ::: "memory");
+  }
+
+  [[gnu::noinline]] static void accumulate_in_vectors(Index depth, Tiles a, const Packed* b, const T* start,
+                                                      Index start_stride, T* to, Index to_stride) {
+    using Sums = Simd<T, 64>;
+    using Pairs = Simd<Packed, 64>;
+    constexpr Index some = 8, vectors = Block::columns / Sums::lanes;  // sums that registers hold
+    for (Index row = 0; row < Block::rows; row += some) {
+      const char* rows = (row < AmxTile::rows ? a.upper : a.lower) + row % AmxTile::rows * a.stride;
+      typename Sums::Vector sums[some][vectors] = {};
+      for (Index r = 0; r < some && start != nullptr; ++r) {
+        for (Index v = 0; v < vectors; ++v)
+          Sums::load(sums[r][v], start + (row + r) * start_stride + v * Sums::lanes);
+      }
+      for (Index k = 0; k < depth; ++k) {
+        const char* column = rows + k / AmxTile::pairs * a.step + k % AmxTile::pairs * element_bytes;
+        for (Index r = 0; r < some; ++r) {
+          Packed factor;
+          std::memcpy(&factor, column + r * a.stride, sizeof factor);
+          for (Index v = 0; v < vectors; ++v) {
+            typename Pairs::Vector right;
+            Pairs::load(right, b + k * Block::columns + v * Pairs::lanes);
+            Numbers::multiply_add<64>(sums[r][v], factor - typename Pairs::Vector{}, right);
+          }
+        }
+      }
+      for (Index r = 0; r < some; ++r) {
+        for (Index v = 0; v < vectors; ++v)
+          Sums::store(sums[r][v], to + (row + r) * to_stride + v * Sums::lanes);
+      }
+    }
   }
 
   static void store(const T* sums, MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
