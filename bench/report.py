@@ -205,14 +205,12 @@ TABLES = {
 }
 
 
-def write_tables(results, names, section):
-    """Those of `names` between the marks of a section, or between the document's own where that is empty."""
+def write_tables(results):
     text = DOCUMENT.read_text()
-    for name in names:
-        mark = f"{name} {section}".strip()
-        begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
-        text = before + begin + TABLES[name](results) + "\n" + end + rest.split(end, 1)[1]
+        text = before + begin + make(results) + "\n" + end + rest.split(end, 1)[1]
     DOCUMENT.write_text(text)
 
 
@@ -248,13 +246,9 @@ def write_plots(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
-    parser.add_argument("--section", default="", help="write to the marks <!-- name SECTION -->, and no plots")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    options = parser.parse_args()
-    results = Results(options.folder)
-    write_tables(results, options.tables, options.section)
-    if not options.section:
-        write_plots(results)
+    results = Results(parser.parse_args().folder)
+    write_tables(results)
+    write_plots(results)
 
 
 if __name__ == "__main__":

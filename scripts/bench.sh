@@ -2,7 +2,6 @@
 # Builds, measures, and writes the tables and plots of docs/performance.md from what it measured (JSON in
 # build/bench). Takes about 25 minutes on two cores, and wants the machine for itself.
 #   --quick         few repetitions and fewer cases: shows that it works, no figures to quote
-#   --section amx   only what the document's section on CPUs with AMX shows, 15 minutes
 #   --python PY     a Python with torch to compare with (default: /usr/bin/python3, if it has torch)
 #   --python2 PY    another one, with another torch
 #   --llmc DIR      a built checkout of llm.c (bench/peers/compare.py says what it must contain)
@@ -16,18 +15,10 @@ absolute() {
   esac
 }
 
-command=scripts/bench.sh quick=false section="" notes=() peers=() python=/usr/bin/python3
+command=scripts/bench.sh quick=false notes=() peers=() python=/usr/bin/python3
 while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=true notes=(--quick) command+=" --quick"; shift ;;
-    --section)
-      if [ "${2:-}" != amx ] || ! grep -qw amx_bf16 /proc/cpuinfo; then
-        echo "--section takes amx, on a CPU that has it." >&2
-        exit 2
-      fi
-      section=$2 command+=" --section $2"
-      shift 2
-      ;;
     --python) python=$(absolute "$2"); shift 2 ;;
     --python2) peers+=(--python2 "$(absolute "$2")"); shift 2 ;;
     --llmc) peers+=(--llmc "$(realpath "$2")"); shift 2 ;;
@@ -66,21 +57,13 @@ compare() {
     --threads "$OMP_NUM_THREADS" --rounds "$rounds" --steps "$few" --out "$out/peers.json"
 }
 
-kernels=.
-[ -z "$section" ] || kernels='^(gemm|gemm_bf16|adamw_dense)/'
 python3 bench/environment.py "${notes[@]}" --command "$command" --runs "$compile_runs" --out "$out/environment.json"
-"$bin/bench_kernels" --passes="$passes" --benchmark_filter="$kernels" --benchmark_out="$out/kernels.json" \
-  --benchmark_out_format=json
+"$bin/bench_kernels" --passes="$passes" --benchmark_out="$out/kernels.json" --benchmark_out_format=json
 step dense --alone --steps "$steps" --model gpt gpt2 vit --precision "${precisions[@]}"
 compare
 kinds=(bank moe1 moe2)
 step experts --steps "$steps" --ffn "${kinds[@]}" --experts "${experts[@]}"
 step models --steps "$few" --model gpt2 vit --ffn static learned bank bank_bf16_moments moe1 moe2 --experts 8
-if [ -n "$section" ]; then
-  /usr/bin/python3 bench/report.py "$out" --section "$section" --tables environment dense peers experts models
-  exit
-fi
-
 step one --steps "$steps" --ffn bank moe1 --experts 1
 step rules --steps "$steps" --ffn static learned --experts 8
 step tokens --steps "$steps" --ffn "${kinds[@]}" --experts 8 --batch 1 4
