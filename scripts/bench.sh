@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds, measures, and writes the tables and plots of docs/performance.md from what it measured (JSON in
-# build/bench). Takes about 25 minutes on two cores, and wants the machine for itself.
+# build/bench). Takes about 20 minutes on two cores, and wants the machine for itself.
 #   --quick         few repetitions and fewer cases: shows that it works, no figures to quote
 #   --python PY     a Python with torch to compare with (default: /usr/bin/python3, if it has torch)
 #   --python2 PY    another one, with another torch
