@@ -299,9 +299,11 @@ TEST(AmxMicroKernel, GivesTheSameInVectorsWhereTilesAreNotPermitted) {
       Rng first(7), second(7);
       const Matrix<float> in_tiles(Block::rows, columns, Order::by_rows, first),
           in_vectors(Block::rows, columns, Order::by_rows, second);
-      for (const bool accumulate : {true, false}) {
-        Kernel::run(depth, rows, packed.data(), in_tiles.view, {.accumulate = accumulate}, true);
-        Kernel::run(depth, rows, packed.data(), in_vectors.view, {.accumulate = accumulate}, false);
+      const std::vector<float> bias(static_cast<std::size_t>(columns), 0.5F);
+      for (const detail::GemmEpilogue<float>& epilogue :
+           {detail::GemmEpilogue<float>{.accumulate = true}, {.bias = bias.data()}, {.scale = 0.25F}}) {
+        Kernel::run(depth, rows, packed.data(), in_tiles.view, epilogue, true);
+        Kernel::run(depth, rows, packed.data(), in_vectors.view, epilogue, false);
         for (std::size_t i = 0; i < in_tiles.values.size(); ++i)
           ASSERT_NEAR(in_tiles.values[i], in_vectors.values[i], 1e-4) << "depth " << depth << ", " << i;
       }

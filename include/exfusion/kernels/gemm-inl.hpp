@@ -40,20 +40,22 @@ using Bfloat16Tile = EigenTile<T, Bfloat16>;
 #else
 template <Scalar T>
 using OwnTile = BlockedTile<GemmMicroKernel<PlainNumbers<T>>>;
+#if EXFUSION_GEMM_AMX
 template <Scalar T>
-using Bfloat16Tile = BlockedTile<GemmMicroKernel<Bfloat16Numbers<T>>>;
+using Bfloat16Kernel =
+    std::conditional_t<std::same_as<T, float>, AmxMicroKernel, GemmMicroKernel<Bfloat16Numbers<T>>>;
+#else
+template <Scalar T>
+using Bfloat16Kernel = GemmMicroKernel<Bfloat16Numbers<T>>;
+#endif
+template <Scalar T>
+using Bfloat16Tile = BlockedTile<Bfloat16Kernel<T>>;
 #endif
 template <Scalar T>
 using OwnGemm = GemmGrid<OwnTile<T>>;
 /// The product of rounded operands.
-#if EXFUSION_GEMM_AMX
-template <Scalar T>
-using Bfloat16Gemm =
-    GemmGrid<std::conditional_t<std::same_as<T, float>, BlockedTile<AmxMicroKernel>, Bfloat16Tile<T>>>;
-#else
 template <Scalar T>
 using Bfloat16Gemm = GemmGrid<Bfloat16Tile<T>>;
-#endif
 #ifdef EXFUSION_ONEDNN
 template <Scalar T>
 using FullGemm = std::conditional_t<std::same_as<T, float>, OneDnnGemm, OwnGemm<T>>;

@@ -202,6 +202,7 @@ struct AmxMicroKernel {
     asm volatile("" ::: "memory");
   }
 
+  // The same, slowly. Not inlined into what is fast.
   [[gnu::noinline]] static void accumulate_in_vectors(Index depth, Tiles a, const Packed* b, const T* start,
                                                       Index start_stride, T* to, Index to_stride) {
     using Sums = Simd<T, 64>;

@@ -86,7 +86,7 @@ struct PairedBfloat16 {
   using Source = Bfloat16;
   using Packed = std::uint32_t;
   static constexpr Index group = 2;
-  static constexpr Index most_columns_in_place = std::numeric_limits<Index>::max();
+  static constexpr Index most_columns_in_place = std::numeric_limits<Index>::max();  ///< It always does.
 
   /// The number at `from` and the one `step` further; 0 in its place where the matrix has ended.
   static Packed element(const Source* from, Index step, bool complete) {

@@ -60,6 +60,7 @@ class PackedGrid {
       tile_rows_ =
           even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
     } else {
+      // Few rows and many columns: what a tile needs of B stays in the L2 cache from one to the next.
       tile_rows_ = even_part(block_rows_, 4 * Block::rows, Block::rows);
       const Index down = count(block_rows_, tile_rows_);
       const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 512));
