@@ -121,7 +121,7 @@ class OptimizerBase {
 
  private:
   static constexpr Index least_work = 32768;  // elements; spans are tiny where each row has its own weight
-  static constexpr Index part_size = 64;     // short, so that the fetching of all experts' rows overlaps
+  static constexpr Index part_size = 64;      // short, so that the fetching of all experts' rows overlaps
 
   template <class Body>
   static void for_each_part(const FusionSpan& span, const Body& body) {
