@@ -9,6 +9,7 @@
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -18,26 +19,27 @@ struct OneDnnGemm {
   using Source = float;
 
   /// C = scale * A B (+ C) (+ bias), any sizes, on all threads: in a few large tiles of C, as the library
-  /// packs both operands anew for each. The tiles depend on the sizes alone, and so does the result.
+  /// packs both operands anew for each, and of a few parts of a long inner dimension, which are then added.
+  /// All depend on the sizes alone, and so does the result.
   static void multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                        const GemmEpilogue<float>& epilogue) {
-    constexpr Index wanted_tiles = 8, smallest = 96;
-    Index rows = c.rows, columns = c.columns, tiles = 1;
-    for (; tiles < wanted_tiles && std::max(rows, columns) >= 2 * smallest; tiles *= 2) {
-      Index& longer = rows > columns ? rows : columns;
-      longer = (longer + 1) / 2;
-    }
-    const Index across = columns == 0 ? 0 : (c.columns + columns - 1) / columns;
-    const Index down = rows == 0 ? 0 : (c.rows + rows - 1) / rows;
-    parallel_for(across * down, 1, [&](Index tile, Index) {
-      const Index row = tile / across * rows, column = tile % across * columns;
-      const Index rows_here = std::min(rows, c.rows - row),
-                  columns_here = std::min(columns, c.columns - column);
-      GemmEpilogue<float> part = epilogue;
-      if (part.bias != nullptr) part.bias += column;
-      run(a.block(row, 0, rows_here, a.columns), b.block(0, column, b.rows, columns_here),
-          c.block(row, column, rows_here, columns_here), part);
+    const Task size = task_size(c.rows, c.columns, b.rows);
+    const Index across = count(c.columns, size.columns), tiles = count(c.rows, size.rows) * across;
+    const Index parts = std::max<Index>(count(b.rows, size.depth), 1), elements = c.rows * c.columns;
+    float* sums = parts > 1 ? scratch<float>((parts - 1) * elements) : nullptr;  // of all parts but the first
+    parallel_for(tiles * parts, 1, [&](Index task, Index) {
+      const Index part = task / tiles, row = task % tiles / across * size.rows;
+      const Index column = task % across * size.columns, k = part * size.depth;
+      const Index rows = std::min(size.rows, c.rows - row), depth = std::min(size.depth, b.rows - k);
+      const Index columns = std::min(size.columns, c.columns - column);
+      GemmEpilogue<float> here{.scale = epilogue.scale};
+      if (part == 0) here = epilogue;
+      if (here.bias != nullptr) here.bias += column;
+      const auto to = part == 0 ? c : dense_matrix(sums + (part - 1) * elements, c.rows, c.columns);
+      run(a.block(row, k, rows, depth), b.block(k, column, depth, columns),
+          to.block(row, column, rows, columns), here);
     });
+    if (parts > 1) add(sums, parts - 1, c);
   }
 
   /// The same on the calling thread alone.
@@ -46,12 +48,16 @@ struct OneDnnGemm {
     if (c.rows == 0 || c.columns == 0) return;
     const OneThread one_thread;
     const SignalsHeldBack signals_held_back;
-    if (b.rows == 0) {  // of which the library leaves C as it was
-      for (Index row = 0; row < c.rows && !epilogue.accumulate; ++row)
-        std::fill_n(c.data + row * c.row_stride, c.columns, 0.0F);
-    } else {
-      dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, epilogue.scale, a.data, stride(a), b.data,
-                 stride(b), epilogue.accumulate ? 1.0F : 0.0F, c.data, c.row_stride);
+    bool accumulate = epilogue.accumulate;
+    // Of nothing to sum up the library leaves C as it was.
+    for (Index row = 0; row < c.rows && b.rows == 0 && !accumulate; ++row)
+      std::fill_n(c.data + row * c.row_stride, c.columns, 0.0F);
+    // What the library packs of a transposed A stays in the cache only if the inner dimension is short.
+    const Index stretch = a.column_stride == 1 ? b.rows : even_part(b.rows, 512);
+    for (Index k = 0; k < b.rows; k += stretch, accumulate = true) {
+      const Index depth = std::min(stretch, b.rows - k);
+      multiply_block(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, epilogue.scale,
+                     accumulate);
     }
     if (epilogue.bias == nullptr) return;
     for (Index row = 0; row < c.rows; ++row) {
@@ -61,6 +67,56 @@ struct OneDnnGemm {
   }
 
  private:
+  /// What one call computes: a tile of C, a part of the inner dimension.
+  struct Task {
+    Index rows, columns, depth;
+  };
+
+  // The longest side is halved until there are enough tasks.
+  static Task task_size(Index rows, Index columns, Index depth) {
+    constexpr Index wanted_tasks = 8, most_parts = 4, smallest_side = 96, smallest_depth = 384;
+    Task size{rows, columns, depth};
+    for (Index tasks = 1, parts = 1; tasks < wanted_tasks; tasks *= 2) {
+      Index& side = size.rows > size.columns ? size.rows : size.columns;
+      if (size.depth > side && size.depth >= 2 * smallest_depth && parts < most_parts) {
+        parts *= 2;
+        size.depth = even_part(depth, count(depth, parts));
+      } else if (side >= 2 * smallest_side) {
+        side = (side + 1) / 2;
+      } else {
+        break;
+      }
+    }
+    return size;
+  }
+
+  static Index count(Index size, Index part) { return part == 0 ? 0 : (size + part - 1) / part; }
+
+  // The size of about equal parts, none much above `most`, in whole cache lines.
+  static Index even_part(Index size, Index most) {
+    constexpr Index line = 16;
+    return count(count(size, std::max<Index>(count(size, most), 1)), line) * line;
+  }
+
+  // C += each of `matrices` that follow each other, in order.
+  static void add(const float* sums, Index matrices, MatrixView<float> c) {
+    parallel_for(c.rows, 8, [=](Index begin, Index end) {
+      for (Index i = 0; i < matrices; ++i) {
+        for (Index row = begin; row < end; ++row) {
+          const float* from = sums + (i * c.rows + row) * c.columns;
+          float* to = c.data + row * c.row_stride;
+          for (Index column = 0; column < c.columns; ++column) to[column] += from[column];
+        }
+      }
+    });
+  }
+
+  static void multiply_block(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+                             float scale, bool accumulate) {
+    dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, scale, a.data, stride(a), b.data, stride(b),
+               accumulate ? 1.0F : 0.0F, c.data, c.row_stride);
+  }
+
   // The library splits a product among threads of its own unless it is called in a parallel region, and a
   // grid of one tile is not in one. It may also have been built for another OpenMP runtime than ours.
   class OneThread {
