@@ -5,6 +5,7 @@
 
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 
 namespace exfusion::kernels {
 
@@ -29,6 +30,16 @@ template <Scalar T, class Value>
 #pragma omp simd if (vectorised)
     for (Index i = begin; i < end; ++i) target.data[i] = value(i);
   }
+}
+
+/// The same, and what the target and `reads` hold further on is fetched meanwhile: for values that take
+/// longer to compute than to read, of which the processor does not foresee enough.
+template <Scalar T, class Value, class... Elements>
+[[gnu::always_inline]] inline void write_streaming(GradientTarget<T> target, Index begin, Index end,
+                                                   const Value& value, const Elements*... reads) {
+  stream(
+      end - begin, [&](Index first, Index last) { write(target, begin + first, begin + last, value); },
+      target.data + begin, (reads + begin)...);
 }
 
 /// Partial results that a row's sum or maximum is split into: their number is fixed, so that neither the

@@ -10,6 +10,7 @@
 #include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/gelu.hpp>
 #include <exfusion/kernels/gelu_table.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/row_sums.hpp>
 
@@ -44,7 +45,8 @@ template <Scalar T>
 void Gelu<T>::forward(const T* x, T* y, Index size, GeluForm form) {
   detail::with_gelu(form, [&](auto gelu) {
     parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-      write<T>({y, false}, begin, end, [=](Index i) { return gelu.value(x[i]); });
+      write_streaming<T>(
+          {y, false}, begin, end, [=](Index i) { return gelu.value(x[i]); }, x);
     });
   });
 }
@@ -53,7 +55,8 @@ template <Scalar T>
 void Gelu<T>::backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form) {
   detail::with_gelu(form, [&](auto gelu) {
     parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-      write(dx, begin, end, [=](Index i) { return dy[i] * gelu.slope(x[i]); });
+      write_streaming(
+          dx, begin, end, [=](Index i) { return dy[i] * gelu.slope(x[i]); }, x, dy);
     });
   });
 }
@@ -85,12 +88,15 @@ void Gelu<T>::backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, I
   detail::with_gelu(form, [&](auto gelu) {
     detail::sum_computed_rows(rows, columns, sum, [=](Index row, Index column, Index width, T* computed) {
       const Index first = row * columns + column;
+      const auto compute = [=](Index begin, Index end) {
 #pragma omp simd if (vectorised)
-      for (Index c = 0; c < width; ++c) {
-        const auto [value, slope] = gelu.both(x[first + c]);
-        y[first + c] = value;
-        computed[c] = dx[first + c] = dy[first + c] * slope;
-      }
+        for (Index c = begin; c < end; ++c) {
+          const auto [value, slope] = gelu.both(x[first + c]);
+          y[first + c] = value;
+          computed[c] = dx[first + c] = dy[first + c] * slope;
+        }
+      };
+      stream(width, compute, x + first, dy + first, y + first);
     });
   });
 }

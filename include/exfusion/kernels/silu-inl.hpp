@@ -10,14 +10,16 @@ namespace exfusion::kernels {
 template <Scalar T>
 void Silu<T>::forward(const T* x, T* y, Index size) {
   parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-    write<T>({y, false}, begin, end, [=](Index i) { return detail::Silu::value(x[i]); });
+    write_streaming<T>(
+        {y, false}, begin, end, [=](Index i) { return detail::Silu::value(x[i]); }, x);
   });
 }
 
 template <Scalar T>
 void Silu<T>::backward(const T* x, const T* dy, GradientTarget<T> dx, Index size) {
   parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-    write(dx, begin, end, [=](Index i) { return dy[i] * detail::Silu::slope(x[i]); });
+    write_streaming(
+        dx, begin, end, [=](Index i) { return dy[i] * detail::Silu::slope(x[i]); }, x, dy);
   });
 }
 

@@ -10,7 +10,8 @@ namespace exfusion::kernels {
 template <Scalar T>
 void Swiglu<T>::forward(const T* gate, const T* up, T* y, Index size) {
   parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
-    write<T>({y, false}, begin, end, [=](Index i) { return detail::Silu::value(gate[i]) * up[i]; });
+    write_streaming<T>(
+        {y, false}, begin, end, [=](Index i) { return detail::Silu::value(gate[i]) * up[i]; }, gate, up);
   });
 }
 
@@ -19,10 +20,13 @@ void Swiglu<T>::backward(const T* gate, const T* up, const T* dy, GradientTarget
                          GradientTarget<T> dup, Index size) {
   parallel_for(size, elementwise_grain, [=](Index begin, Index end) {
     if (dgate.data != nullptr) {
-      write(dgate, begin, end, [=](Index i) { return dy[i] * up[i] * detail::Silu::slope(gate[i]); });
+      write_streaming(
+          dgate, begin, end, [=](Index i) { return dy[i] * up[i] * detail::Silu::slope(gate[i]); }, dy, up,
+          gate);
     }
     if (dup.data != nullptr) {
-      write(dup, begin, end, [=](Index i) { return dy[i] * detail::Silu::value(gate[i]); });
+      write_streaming(
+          dup, begin, end, [=](Index i) { return dy[i] * detail::Silu::value(gate[i]); }, dy, gate);
     }
   });
 }
