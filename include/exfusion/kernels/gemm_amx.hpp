@@ -39,11 +39,19 @@ struct AmxPack {
 
   /// Rows of A in panels of `AmxBlock::rows`. A panel is a sequence of pairs of tiles, the upper one first.
   static void a(MatrixView<const Source> a, Index step, Packed* packed) {
-    for (Index row = 0; row < a.rows; row += AmxBlock::rows, packed += step) {
-      Packed* to = packed;
+    const auto pack_pair = [&](Index row, Index k) {
+      Packed* to = packed + row / AmxBlock::rows * step + k / AmxTile::numbers * 2 * AmxTile::elements;
+      a_tile(a, row, k, to);
+      a_tile(a, row + AmxTile::rows, k, to + AmxTile::elements);
+    };
+    // What is stored side by side is read together.
+    if (a.column_stride == 1) {
+      for (Index row = 0; row < a.rows; row += AmxBlock::rows) {
+        for (Index k = 0; k < a.columns; k += AmxTile::numbers) pack_pair(row, k);
+      }
+    } else {
       for (Index k = 0; k < a.columns; k += AmxTile::numbers) {
-        for (Index half = row; half < row + AmxBlock::rows; half += AmxTile::rows, to += AmxTile::elements)
-          a_tile(a, half, k, to);
+        for (Index row = 0; row < a.rows; row += AmxBlock::rows) pack_pair(row, k);
       }
     }
   }
@@ -144,6 +152,7 @@ struct AmxMicroKernel {
 
  private:
   static constexpr Index number_bytes = sizeof(Bfloat16), element_bytes = sizeof(Packed);
+  static constexpr Index b_ahead = 2;  ///< Pairs of tiles.
 
   // Where the two tiles of a panel of A are, and how far it is to those of the next numbers, in bytes.
   struct Tiles {
@@ -166,7 +175,9 @@ struct AmxMicroKernel {
   template <class Rows>
   static void accumulate_in_registers(Index depth, const Rows& rows, const Packed* b, const T* start,
                                       Index start_stride, T* to, Index to_stride) {
-    constexpr Index half = AmxTile::pairs, element = sizeof(T);
+    constexpr Index half = AmxTile::pairs, element = sizeof(T), page = 4096 / element;
+    // Rows of C in pages of their own are written slowly, and loads from the L2 cache wait behind them.
+    const bool asks_ahead = to_stride > page;
     asm volatile("" ::: "memory");  // what is loaded has been written
     if (start == nullptr) {
       _tile_zero(0);
@@ -187,6 +198,8 @@ struct AmxMicroKernel {
       _tile_loadd(7, b + half, Block::columns * sizeof(Packed));
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
+      if (asks_ahead)
+        prefetch(b + b_ahead * AmxTile::pairs * Block::columns, AmxTile::pairs * Block::columns);
       _tile_loadd(5, a.lower, static_cast<std::size_t>(a.stride));
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
