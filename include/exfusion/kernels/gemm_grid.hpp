@@ -1,18 +1,23 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <utility>
+#include <type_traits>
 
-#include <exfusion/core/parallel.hpp>
+#include <omp.h>
+
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_packed_grid.hpp>
+#include <exfusion/kernels/gemm_parts.hpp>
+#include <exfusion/kernels/gemm_tile_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
 
-/// The product on all threads: a grid of tiles of C, each computed by `Tile::run` on one thread. The grid
-/// depends on the sizes alone, so the result does not depend on the number of threads.
+/// The product on all threads, which share the tiles of C; or, where the inner dimension is long beside C, as
+/// that of weight gradients is, the parts of the inner dimension: then no thread waits for what another one
+/// has packed. Tiles and parts depend on the sizes alone, so the result does not depend on the number of
+/// threads.
 template <class Tile>
 struct GemmGrid {
   using T = typename Tile::T;
@@ -20,102 +25,31 @@ struct GemmGrid {
 
   /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                       GemmEpilogue<T> epilogue) {
-    const GemmGrid grid(c.rows, c.columns);
-    const Index parts = grid.parts(b.rows);
-    if (parts > 1 && epilogue.bias == nullptr) {
-      grid.multiply_in_parts(a, b, c, epilogue, parts);
-    } else if constexpr (requires { typename Tile::Pack; }) {
-      PackedGrid<Tile>::multiply(a, b, c, epilogue);
-    } else {
-      grid.multiply_in_order(a, b, c, epilogue);
-    }
+                       const GemmEpilogue<T>& epilogue) {
+    const Index parts = count_parts(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);
+    Packed* packed = scratch<Packed>(parts == 1 ? room : room * omp_get_max_threads());
+    if (parts == 1) return Grid::multiply(a, b, c, epilogue, packed);
+    const Index depth = (b.rows + parts * part_unit - 1) / (parts * part_unit) * part_unit;
+    sum_parts(parts, 1, c, epilogue, [&](Index part, Index, MatrixView<T> to, const GemmEpilogue<T>& here) {
+      const Index k = part * depth, depth_here = std::min(depth, b.rows - k);
+      Grid::multiply(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns), to, here,
+                     packed + omp_get_thread_num() * room);
+    });
   }
 
  private:
-  static constexpr Index wanted_tiles = 16;  // enough that the slowest thread does not wait for the others
-  static constexpr Index largest_rows = 192, smallest_rows = 96, row_step = 12;
-  static constexpr Index largest_columns = 512, smallest_columns = 128, column_step = 32;
-  static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
-  static constexpr Index most_parts = 8;
-  static constexpr Index scratch_size = (256 << 10) / static_cast<Index>(sizeof(T));
+  static constexpr bool is_packed = requires { typename Tile::Pack; };
+  using Grid = typename std::conditional_t<is_packed, std::type_identity<PackedGrid<Tile>>,
+                                           std::type_identity<TileGrid<Tile>>>::type;
+  using Packed = typename Grid::Packed;
+  static constexpr Index part_unit = 64, smallest_part = 512, most_parts = 8;
 
-  GemmGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
-    Index across = columns_ / smallest_columns, down = count(rows_, largest_rows);
-    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns_, largest_columns),
-                        std::max<Index>(across, 1));
-    down = std::max(down, std::min(count(wanted_tiles, across), rows_ / smallest_rows));
-    tile_rows_ = tile_size(rows_, down, row_step);
-    tile_columns_ = tile_size(columns_, across, column_step);
+  static Index count_parts(Index rows, Index columns, Index depth) {
+    constexpr Index most_sums = Index{8} << 20;
+    if (depth < 2 * std::max(rows, columns)) return 1;
+    const Index room = 1 + most_sums / std::max<Index>(rows * columns, 1);
+    return std::clamp<Index>(std::min(depth / smallest_part, room), 1, most_parts);
   }
-
-  // What cuts `size` into about `tiles` equal parts of whole register blocks.
-  static Index tile_size(Index size, Index tiles, Index step) {
-    return std::max<Index>(count(size, std::max<Index>(tiles, 1) * step), 1) * step;
-  }
-
-  static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
-  Index tiles() const { return count(rows_, tile_rows_) * count(columns_, tile_columns_); }
-
-  // Into how many sums the inner dimension is cut: more than one if the tiles alone are too few and the sums
-  // fit into scratch memory.
-  Index parts(Index depth) const {
-    const Index room = rows_ * columns_ == 0 ? 1 : 1 + scratch_size / (rows_ * columns_);
-    return std::min({most_parts, room, depth / stretch, count(wanted_tiles, std::max<Index>(tiles(), 1))});
-  }
-
-  // All tiles of C take part in one stretch of the inner dimension before the next one begins.
-  void multiply_in_order(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                         GemmEpilogue<T> epilogue) const {
-    const T* bias = std::exchange(epilogue.bias, nullptr);
-    for (Index k = 0; k == 0 || k < b.rows; k += stretch) {
-      const Index depth = std::min(stretch, b.rows - k);
-      if (k + stretch >= b.rows) epilogue.bias = bias;
-      parallel_for(tiles(), 1, [&](Index tile, Index) {
-        multiply_tile(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, epilogue, tile);
-      });
-      epilogue.accumulate = true;
-    }
-  }
-
-  void multiply_tile(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                     GemmEpilogue<T> epilogue, Index tile) const {
-    const Index tiles_across = count(columns_, tile_columns_);
-    const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
-    const Index rows_here = std::min(tile_rows_, rows_ - row);
-    const Index columns_here = std::min(tile_columns_, columns_ - column);
-    if (epilogue.bias != nullptr) epilogue.bias += column;
-    Tile::run(a.block(row, 0, rows_here, a.columns), b.block(0, column, b.rows, columns_here),
-              c.block(row, column, rows_here, columns_here), epilogue);
-  }
-
-  // C receives the first part; the others go to the stack and are added in order.
-  void multiply_in_parts(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                         const GemmEpilogue<T>& epilogue, Index parts) const {
-    alignas(64) std::array<T, static_cast<std::size_t>(scratch_size)> scratch;
-    const Index depth = tile_size(b.rows, parts, 2),
-                size = rows_ * columns_;  // pairs of numbers stay together
-    parallel_for(tiles() * parts, 1, [&](Index task, Index) {
-      const Index part = task % parts, k = part * depth, depth_here = std::min(depth, b.rows - k);
-      const auto target = part == 0 ? c : dense_matrix(scratch.data() + (part - 1) * size, rows_, columns_);
-      multiply_tile(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns), target,
-                    {.accumulate = part == 0 && epilogue.accumulate, .scale = epilogue.scale}, task / parts);
-    });
-    parallel_for(rows_, 16, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        for (const T* from = scratch.data() + row * columns_; from < scratch.data() + (parts - 1) * size;
-             from += size) {
-          T* to = c.data + row * c.row_stride;
-          for (Index column = 0; column < columns_; ++column) to[column] += from[column];
-        }
-      }
-    });
-  }
-
-  Index rows_;
-  Index columns_;
-  Index tile_rows_ = 0;
-  Index tile_columns_ = 0;
 };
 
 }  // namespace exfusion::kernels::detail

@@ -6,10 +6,9 @@
 #include <dnnl.h>
 #include <omp.h>
 
-#include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
-#include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -25,21 +24,16 @@ struct OneDnnGemm {
                        const GemmEpilogue<float>& epilogue) {
     const Task size = task_size(c.rows, c.columns, b.rows);
     const Index across = count(c.columns, size.columns), tiles = count(c.rows, size.rows) * across;
-    const Index parts = std::max<Index>(count(b.rows, size.depth), 1), elements = c.rows * c.columns;
-    float* sums = parts > 1 ? scratch<float>((parts - 1) * elements) : nullptr;  // of all parts but the first
-    parallel_for(tiles * parts, 1, [&](Index task, Index) {
-      const Index part = task / tiles, row = task % tiles / across * size.rows;
-      const Index column = task % across * size.columns, k = part * size.depth;
-      const Index rows = std::min(size.rows, c.rows - row), depth = std::min(size.depth, b.rows - k);
-      const Index columns = std::min(size.columns, c.columns - column);
-      GemmEpilogue<float> here{.scale = epilogue.scale};
-      if (part == 0) here = epilogue;
+    const Index parts = std::max<Index>(count(b.rows, size.depth), 1);
+    const auto multiply_tile = [&](Index part, Index tile, MatrixView<float> to, GemmEpilogue<float> here) {
+      const Index row = tile / across * size.rows, rows = std::min(size.rows, c.rows - row);
+      const Index column = tile % across * size.columns, columns = std::min(size.columns, c.columns - column);
+      const Index k = part * size.depth, depth = std::min(size.depth, b.rows - k);
       if (here.bias != nullptr) here.bias += column;
-      const auto to = part == 0 ? c : dense_matrix(sums + (part - 1) * elements, c.rows, c.columns);
       run(a.block(row, k, rows, depth), b.block(k, column, depth, columns),
           to.block(row, column, rows, columns), here);
-    });
-    if (parts > 1) add(sums, parts - 1, c);
+    };
+    sum_parts(parts, tiles, c, epilogue, multiply_tile);
   }
 
   /// The same on the calling thread alone.
@@ -96,19 +90,6 @@ struct OneDnnGemm {
   static Index even_part(Index size, Index most) {
     constexpr Index line = 16;
     return count(count(size, std::max<Index>(count(size, most), 1)), line) * line;
-  }
-
-  // C += each of `matrices` that follow each other, in order.
-  static void add(const float* sums, Index matrices, MatrixView<float> c) {
-    parallel_for(c.rows, 8, [=](Index begin, Index end) {
-      for (Index i = 0; i < matrices; ++i) {
-        for (Index row = begin; row < end; ++row) {
-          const float* from = sums + (i * c.rows + row) * c.columns;
-          float* to = c.data + row * c.row_stride;
-          for (Index column = 0; column < c.columns; ++column) to[column] += from[column];
-        }
-      }
-    });
   }
 
   static void multiply_block(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,

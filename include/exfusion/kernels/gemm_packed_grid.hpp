@@ -5,7 +5,6 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
-#include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -16,15 +15,18 @@ namespace exfusion::kernels::detail {
 /// threads.
 template <class Tile>
 class PackedGrid {
+ public:
   using T = typename Tile::T;
   using Source = typename Tile::Source;
   using Packed = typename Tile::Packed;
 
- public:
+  /// Elements that `multiply` needs room for, with a C of these sizes.
+  static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
+
   /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                       const GemmEpilogue<T>& epilogue) {
-    PackedGrid(a, b, c, epilogue).run();
+                       const GemmEpilogue<T>& epilogue, Packed* room) {
+    PackedGrid(a, b, c, epilogue).run(room);
   }
 
  private:
@@ -37,8 +39,6 @@ class PackedGrid {
   static constexpr Index largest_block = 4096 / static_cast<Index>(sizeof(T));  // its rows and columns
   static constexpr Index pack_rows = 8 * Block::rows, pack_columns = 4 * Block::columns;
   static constexpr Index a_step = Pack::a_step(packed_depth), b_step = Pack::b_step(packed_depth);
-  static constexpr Index a_size = (largest_block / Block::rows + 1) * a_step;
-  static constexpr Index b_size = (largest_block / Block::columns + 1) * b_step;
   static constexpr Index wanted_tiles = 16;  // so that no thread waits long for the slowest
 
   /// A part of C and of the inner dimension whose operands are packed at a time.
@@ -77,12 +77,18 @@ class PackedGrid {
     return std::max<Index>(count(size, parts * unit), 1) * unit;
   }
 
-  void run() {
+  // What packed panels of a block take.
+  static Index room_of_a(Index rows) {
+    return count(even_part(rows, largest_block, Block::rows), Block::rows) * a_step;
+  }
+  static Index room_of_b(Index columns) {
+    return count(even_part(columns, largest_block, Block::columns), Block::columns) * b_step;
+  }
+
+  void run(Packed* room) {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
-    const Index room = b_size + (in_place_ ? 0 : a_size);
-    Packed* packed[2] = {scratch<Packed>(2 * room), nullptr};
-    packed[1] = packed[0] + room;
+    Packed* packed[2] = {room, room + b_size_ + (in_place_ ? 0 : room_of_a(c_.rows))};
     const Part first = part(0);
     parallel_for(pack_tasks(first), 1, [&](Index task, Index) { pack(first, packed[0], task); });
     for (Index i = 0; i < parts; ++i, std::swap(packed[0], packed[1])) {
@@ -122,7 +128,7 @@ class PackedGrid {
     } else {
       const Index row = (task - tasks_of_b) * pack_rows, rows = std::min(pack_rows, part.rows - row);
       Pack::a(a_.block(part.row + row, part.k, rows, part.depth), a_step,
-              packed + b_size + row / Block::rows * a_step);
+              packed + b_size_ + row / Block::rows * a_step);
     }
   }
 
@@ -145,7 +151,7 @@ class PackedGrid {
     if (in_place_) {
       Tile::run_in_place(a_.block(part.row + row, part.k, rows, part.depth), b, b_step, c, epilogue);
     } else {
-      Tile::run_packed(packed + b_size + row / Block::rows * a_step, a_step, b, b_step, depth, c, epilogue);
+      Tile::run_packed(packed + b_size_ + row / Block::rows * a_step, a_step, b, b_step, depth, c, epilogue);
     }
   }
 
@@ -156,6 +162,7 @@ class PackedGrid {
   bool in_place_;
   Index block_rows_, block_columns_;
   Index across_, deep_, part_depth_;
+  Index b_size_ = room_of_b(c_.columns);  ///< Of packed elements; those of A follow.
   Index tile_rows_, tile_columns_;
 };
 

@@ -4,10 +4,10 @@
 
 namespace exfusion::kernels {
 
-/// Room for `count` numbers that belongs to the calling thread until its next call, uninitialised. Kept
-/// between calls, so that kernels of one size allocate once; it never carries a value from one call to the
-/// next.
-template <class T>
+/// Room for `count` numbers that belongs to the calling thread until its next call for this Purpose (any
+/// type), uninitialised. Kept between calls, so that kernels of one size allocate once; it never carries a
+/// value from one call to the next.
+template <class T, class Purpose = T>
 T* scratch(Index count) {
   thread_local Buffer<T> buffer;
   if (buffer.size() < count) buffer = Buffer<T>(count);

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/matrix_view.hpp>
+
+namespace exfusion::kernels::detail {
+
+/// The product on all threads as a grid of tiles of C, each computed by `Tile::run` on one thread. The grid
+/// depends on the sizes alone, so the result does not depend on the number of threads.
+template <class Tile>
+class TileGrid {
+ public:
+  using T = typename Tile::T;
+  using Source = typename Tile::Source;
+  using Packed = T;
+
+  /// Room that `multiply` needs: none.
+  static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
+
+  /// C = scale * A B (+ C) (+ bias), any sizes.
+  static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+                       GemmEpilogue<T> epilogue, Packed* /*room*/) {
+    const TileGrid grid(c.rows, c.columns);
+    const T* bias = std::exchange(epilogue.bias, nullptr);
+    // All tiles of C take part in one stretch of the inner dimension before the next one begins.
+    for (Index k = 0; k == 0 || k < b.rows; k += stretch) {
+      const Index depth = std::min(stretch, b.rows - k);
+      if (k + stretch >= b.rows) epilogue.bias = bias;
+      parallel_for(grid.tiles(), 1, [&](Index tile, Index) {
+        grid.multiply_tile(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, epilogue, tile);
+      });
+      epilogue.accumulate = true;
+    }
+  }
+
+ private:
+  static constexpr Index wanted_tiles = 16;  // enough that the slowest thread does not wait for the others
+  static constexpr Index largest_rows = 192, smallest_rows = 96, row_step = 12;
+  static constexpr Index largest_columns = 512, smallest_columns = 128, column_step = 32;
+  static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
+
+  TileGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
+    Index across = columns_ / smallest_columns, down = count(rows_, largest_rows);
+    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns_, largest_columns),
+                        std::max<Index>(across, 1));
+    down = std::max(down, std::min(count(wanted_tiles, across), rows_ / smallest_rows));
+    tile_rows_ = tile_size(rows_, down, row_step);
+    tile_columns_ = tile_size(columns_, across, column_step);
+  }
+
+  // What cuts `size` into about `tiles` equal parts of whole register blocks.
+  static Index tile_size(Index size, Index tiles, Index step) {
+    return std::max<Index>(count(size, std::max<Index>(tiles, 1) * step), 1) * step;
+  }
+
+  static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
+  Index tiles() const { return count(rows_, tile_rows_) * count(columns_, tile_columns_); }
+
+  void multiply_tile(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+                     GemmEpilogue<T> epilogue, Index tile) const {
+    const Index tiles_across = count(columns_, tile_columns_);
+    const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
+    const Index rows_here = std::min(tile_rows_, rows_ - row);
+    const Index columns_here = std::min(tile_columns_, columns_ - column);
+    if (epilogue.bias != nullptr) epilogue.bias += column;
+    Tile::run(a.block(row, 0, rows_here, a.columns), b.block(0, column, b.rows, columns_here),
+              c.block(row, column, rows_here, columns_here), epilogue);
+  }
+
+  Index rows_;
+  Index columns_;
+  Index tile_rows_ = 0;
+  Index tile_columns_ = 0;
+};
+
+}  // namespace exfusion::kernels::detail
