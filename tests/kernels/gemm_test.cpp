@@ -244,9 +244,36 @@ TYPED_TEST(GemmKernel, SumsUpExactProductsOfRoundedOperands) {
   }
 }
 
+// Sums that are complete in one pass, sums of several parts, and more rows than are rounded at a time.
+TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
+  Rng rng(11);
+  for (const auto& [m, n, k] :
+       {std::array<Index, 3>{1, 1, 1}, {17, 7, 3}, {200, 1065, 129}, {70, 40, 3001}}) {
+    Problem<TypeParam, Bfloat16> problem(m, n, k, Order::by_rows, Order::by_columns, rng, 0);
+    const Operand<TypeParam> a(nullptr, problem.a.view.data, m, k), b(nullptr, problem.b.view.data, n, k);
+    Matrix<Bfloat16> c(m, n, Order::by_rows, rng);
+    const std::vector<Bfloat16> before = c.values;
+    Gemm<TypeParam>::multiply_rounded(a, b.transposed(), c.view, problem.bias.data());
+    const auto expected = problem.expected(false, 1.0, true);
+    const double epsilon = 4 * static_cast<double>(std::numeric_limits<TypeParam>::epsilon());
+    for (Index row = 0; row < m; ++row) {
+      for (Index column = 0; column < n; ++column) {
+        const auto place = static_cast<std::size_t>(1 + row * n + column);
+        const double value = expected.value[place];
+        ASSERT_NEAR(number(c.at(row, column)), value,
+                    std::abs(value) / 256 + epsilon * expected.magnitude[place]);
+      }
+      for (Index gap = n; gap < c.view.row_stride && row + 1 < m; ++gap) {
+        const auto place = static_cast<std::size_t>(1 + row * c.view.row_stride + gap);
+        ASSERT_EQ(c.values[place], before[place]) << "a gap between rows";
+      }
+    }
+  }
+}
+
 TYPED_TEST(GemmKernel, GivesTheSameBitsForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}}) {
+  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {260, 200, 1700}}) {
     std::vector<std::vector<TypeParam>> results;
     for (int count : {1, 2, 3, 7}) {
       omp_set_num_threads(count);

@@ -73,11 +73,10 @@ void Gelu<T>::backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Ind
 }
 
 template <Scalar T>
-void Gelu<T>::forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form) {
+void Gelu<T>::forward(const Bfloat16* x, Bfloat16* y, Index size, GeluForm form) {
   const std::uint32_t* values = detail::gelu_table<T>(form).values.data();
   detail::for_each_lookup(size, [=](Index begin, Index count) {
-    Round<T>::to_bfloat16_serial(x + begin, rounded_x + begin, count);
-    detail::TablePlaces(rounded_x + begin, count).look_up(values, y + begin);
+    detail::TablePlaces(x + begin, count).look_up(values, y + begin);
   });
 }
 
@@ -102,7 +101,7 @@ void Gelu<T>::backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, I
 }
 
 template <Scalar T>
-void Gelu<T>::backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloat16* y, Index rows,
+void Gelu<T>::backward_again(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, Bfloat16* y, Index rows,
                              Index columns, GradientTarget<T> sum, GeluForm form) {
   const auto& table = detail::gelu_table<T>(form);
   detail::sum_computed_rows(rows, columns, sum, [&](Index row, Index column, Index width, T* exact) {
@@ -113,7 +112,7 @@ void Gelu<T>::backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloa
       places.look_up(table.values.data(), y + place);
       places.look_up(table.slopes.data(), exact + c);
 #pragma omp simd
-      for (Index i = 0; i < count; ++i) exact[c + i] *= dy[place + i];
+      for (Index i = 0; i < count; ++i) exact[c + i] *= static_cast<T>(static_cast<float>(dy[place + i]));
       Round<T>::to_bfloat16_serial(exact + c, dx + place, count);
     }
   });

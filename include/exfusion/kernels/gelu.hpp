@@ -17,19 +17,18 @@ template <Scalar T>
 struct Gelu {
   /// y[i] = gelu(x[i]) for i < size.
   static void forward(const T* x, T* y, Index size, GeluForm form);
+  static void forward(const Bfloat16* x, Bfloat16* y, Index size, GeluForm form);
   /// dx[i] (+)= dy[i] * gelu'(x[i]).
   static void backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
   static void backward(const Bfloat16* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);
 
-  /// The forward pass in bf16: x[i] rounded, and gelu of the rounded number, rounded.
-  static void forward_rounded(const T* x, Bfloat16* rounded_x, Bfloat16* y, Index size, GeluForm form);
   /// The backward pass of matrices [rows, columns], which also computes y = gelu(x) again: dx = dy gelu'(x),
   /// and its sums along the rows, those of a bias before GELU, go to `sum` [columns] (may have no data). dx
   /// may be dy.
   static void backward_again(const T* x, const T* dy, T* dx, T* y, Index rows, Index columns,
                              GradientTarget<T> sum, GeluForm form);
   /// The same in bf16. The sums are those of dx before it is rounded.
-  static void backward_again(const Bfloat16* x, const T* dy, Bfloat16* dx, Bfloat16* y, Index rows,
+  static void backward_again(const Bfloat16* x, const Bfloat16* dy, Bfloat16* dx, Bfloat16* y, Index rows,
                              Index columns, GradientTarget<T> sum, GeluForm form);
 };
 

@@ -84,6 +84,12 @@ void Gemm<T>::multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c
 }
 
 template <Scalar T>
+void Gemm<T>::multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
+                               const T* bias) {
+  detail::Bfloat16Gemm<T>::multiply_rounded(a.rounded, b.rounded, c, {.bias = bias});
+}
+
+template <Scalar T>
 void Gemm<T>::multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                               T scale) {
   detail::OwnTile<T>::run(a, b, c, {.accumulate = accumulate, .scale = scale});

@@ -19,6 +19,10 @@ struct Gemm {
   static void multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c, bool accumulate,
                        const T* bias = nullptr);
 
+  /// C = A B (+ bias), rounded to bfloat16: of rounded operands.
+  static void multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
+                               const T* bias = nullptr);
+
   /// The first form on the calling thread alone, for products inside a parallel loop (attention).
   static void multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
                               T scale = T{1});

@@ -5,11 +5,13 @@
 
 #include <omp.h>
 
+#include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_packed_grid.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/gemm_tile_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
@@ -34,6 +36,24 @@ struct GemmGrid {
       const Index k = part * depth, depth_here = std::min(depth, b.rows - k);
       Grid::multiply(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns), to, here,
                      packed + omp_get_thread_num() * room);
+    });
+  }
+
+  /// C = scale * A B (+ bias), rounded to bfloat16, any sizes; whole sums are rounded.
+  static void multiply_rounded(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Bfloat16> c,
+                               const GemmEpilogue<T>& epilogue) {
+    if constexpr (is_packed) {
+      using RoundedGrid = PackedGrid<Tile, Bfloat16>;
+      if (RoundedGrid::rounds_sums(b.rows)) {
+        Packed* packed = scratch<Packed>(RoundedGrid::room(c.rows, c.columns));
+        return RoundedGrid::multiply(a, b, c, epilogue, packed);
+      }
+    }
+    T* sums = scratch<T, Bfloat16>(c.rows * c.columns);
+    multiply(a, b, dense_matrix(sums, c.rows, c.columns), epilogue);
+    parallel_for(c.rows, 16, [=](Index begin, Index end) {
+      for (Index row = begin; row < end; ++row)
+        Round<T>::to_bfloat16_serial(sums + row * c.columns, c.data + row * c.row_stride, c.columns);
     });
   }
 

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <concepts>
 #include <utility>
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
+#include <exfusion/kernels/round.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -12,19 +15,22 @@ namespace exfusion::kernels::detail {
 /// read in place. C is computed block by block; while the threads multiply one block's tiles, the first of
 /// them to be free pack the operands of the next block, so that no time is spent waiting between packing and
 /// multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the number of
-/// threads.
-template <class Tile>
+/// threads. C may be of numbers in bfloat16, which are rounded from sums in T, if `rounds_sums`.
+template <class Tile, class Result = typename Tile::T>
 class PackedGrid {
  public:
   using T = typename Tile::T;
   using Source = typename Tile::Source;
   using Packed = typename Tile::Packed;
 
+  /// Whether a sum over `depth` numbers is complete before it is stored.
+  static bool rounds_sums(Index depth) { return depth <= largest_depth; }
+
   /// Elements that `multiply` needs room for, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
   /// C = scale * A B (+ C) (+ bias), any sizes.
-  static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+  static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
                        const GemmEpilogue<T>& epilogue, Packed* room) {
     PackedGrid(a, b, c, epilogue).run(room);
   }
@@ -46,7 +52,7 @@ class PackedGrid {
     Index row, column, k, rows, columns, depth;
   };
 
-  PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+  PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
              const GemmEpilogue<T>& epilogue)
       : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a, c.columns)) {
     block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
@@ -142,22 +148,47 @@ class PackedGrid {
     const Index rows = std::min(tile_rows_, part.rows - row);
     const Index columns = std::min(tile_columns_, part.columns - column);
     const auto c = c_.block(part.row + row, part.column + column, rows, columns);
-    const Index depth = Pack::depth_of(part.depth);
     const Packed* b = packed + column / Block::columns * b_step;
     GemmEpilogue<T> epilogue = epilogue_;
     epilogue.accumulate |= part.k > 0;
     const bool is_last = part.k + part.depth >= b_.rows;
     epilogue.bias = is_last && epilogue.bias != nullptr ? epilogue.bias + part.column + column : nullptr;
-    if (in_place_) {
-      Tile::run_in_place(a_.block(part.row + row, part.k, rows, part.depth), b, b_step, c, epilogue);
+    const Packed* a = packed + b_size_ + row / Block::rows * a_step;
+    if constexpr (std::same_as<Result, T>) {
+      multiply_rows(part, row, a, b, c, epilogue);
     } else {
-      Tile::run_packed(packed + b_size_ + row / Block::rows * a_step, a_step, b, b_step, depth, c, epilogue);
+      round_rows(part, row, a, b, c, epilogue);
+    }
+  }
+
+  // The rows of C from `row` of the part on; those of A are packed at `a` or read in place.
+  void multiply_rows(const Part& part, Index row, const Packed* a, const Packed* b, MatrixView<T> c,
+                     const GemmEpilogue<T>& epilogue) const {
+    if (in_place_) {
+      Tile::run_in_place(a_.block(part.row + row, part.k, c.rows, part.depth), b, b_step, c, epilogue);
+    } else {
+      Tile::run_packed(a, a_step, b, b_step, Pack::depth_of(part.depth), c, epilogue);
+    }
+  }
+
+  // The same, a few rows at a time, whose sums stay in the cache.
+  void round_rows(const Part& part, Index row, const Packed* a, const Packed* b, MatrixView<Result> c,
+                  const GemmEpilogue<T>& epilogue) const {
+    constexpr Index some = (64 + Block::rows - 1) / Block::rows * Block::rows;
+    constexpr Index row_stride = largest_block + Block::columns + 16;  // not a power of two
+    alignas(64) std::array<T, some * row_stride> sums;
+    for (Index done = 0; done < c.rows; done += some, a += some / Block::rows * a_step) {
+      const Index rows = std::min(some, c.rows - done);
+      multiply_rows(part, row + done, a, b, {sums.data(), rows, c.columns, row_stride}, epilogue);
+      for (Index r = 0; r < rows; ++r)
+        Round<T>::to_bfloat16_serial(sums.data() + r * row_stride, c.data + (done + r) * c.row_stride,
+                                     c.columns);
     }
   }
 
   MatrixView<const Source> a_;
   MatrixView<const Source> b_;
-  MatrixView<T> c_;
+  MatrixView<Result> c_;
   GemmEpilogue<T> epilogue_;
   bool in_place_;
   Index block_rows_, block_columns_;

@@ -43,19 +43,20 @@ struct GeluFeedForwardNode {
 
   void forward(Arena* arena) const {
     const Index block = block_rows() * d_ff();
-    const bool is_saved = static_cast<bool>(hidden);
-    const TemporaryArray<T> before(arena, is_saved ? 0 : block), after(arena, rounds() ? 0 : block);
+    const TemporaryArray<T> before(arena, rounds() || hidden ? 0 : block), after(arena, rounds() ? 0 : block);
     const TemporaryArray<Bfloat16> rounded_before(arena, rounds() && rounded_hidden == nullptr ? block : 0),
         rounded_after(arena, rounds() ? block : 0);
     for_each_block([&](Index begin, Index count) {
-      T* h = is_saved ? hidden.data() + begin * d_ff() : before.data();
-      kernels::Gemm<T>::multiply(x_matrix().rows_from(begin, count), up().transposed(),
-                                 kernels::dense_matrix(h, count, d_ff()), false, up_bias.data());
+      const Operand x_block = x_matrix().rows_from(begin, count);
       if (rounds()) {
-        Bfloat16* rounded =
-            rounded_hidden == nullptr ? rounded_before.data() : rounded_hidden + begin * d_ff();
-        kernels::Gelu<T>::forward_rounded(h, rounded, rounded_after.data(), count * d_ff(), form);
+        Bfloat16* h = rounded_hidden == nullptr ? rounded_before.data() : rounded_hidden + begin * d_ff();
+        kernels::Gemm<T>::multiply_rounded(x_block, up().transposed(),
+                                           kernels::dense_matrix(h, count, d_ff()), up_bias.data());
+        kernels::Gelu<T>::forward(h, rounded_after.data(), count * d_ff(), form);
       } else {
+        T* h = hidden ? hidden.data() + begin * d_ff() : before.data();
+        kernels::Gemm<T>::multiply(x_block, up().transposed(), kernels::dense_matrix(h, count, d_ff()), false,
+                                   up_bias.data());
         kernels::Gelu<T>::forward(h, after.data(), count * d_ff(), form);
       }
       const Operand g(after.data(), rounded_after.data(), count, d_ff());
@@ -70,20 +71,22 @@ struct GeluFeedForwardNode {
     const RoundedGradient<T> rounded_dy(*y.gradient(), rounds(), d_model(), down_bias.open_gradient());
     const Operand dy(y.grad().data(), rounded_dy.data(), rows(), d_model());
     const Index block = block_rows() * d_ff();
-    const TemporaryArray<T> gradient(arena, block), again(arena, rounds() ? 0 : block);
+    const TemporaryArray<T> gradient(arena, rounds() ? 0 : block), again(arena, rounds() ? 0 : block);
     const TemporaryArray<Bfloat16> rounded(arena, rounds() ? block : 0),
         rounded_again(arena, rounds() ? block : 0);
     const GradientTarget<T> dx = x.open_gradient(), up_bias_target = up_bias.open_gradient();
     const GradientTarget<T> up_target = up_weight.open_gradient(), down_target = down_weight.open_gradient();
     for_each_block([&](Index begin, Index count) {
       const Operand dy_block = dy.rows_from(begin, count);
-      kernels::Gemm<T>::multiply(dy_block, down(), kernels::dense_matrix(gradient.data(), count, d_ff()),
-                                 false);
       const GradientTarget<T> bias_target{up_bias_target.data, up_bias_target.accumulate || begin > 0};
       if (rounds()) {
-        kernels::Gelu<T>::backward_again(rounded_hidden + begin * d_ff(), gradient.data(), rounded.data(),
+        kernels::Gemm<T>::multiply_rounded(dy_block, down(),
+                                           kernels::dense_matrix(rounded.data(), count, d_ff()));
+        kernels::Gelu<T>::backward_again(rounded_hidden + begin * d_ff(), rounded.data(), rounded.data(),
                                          rounded_again.data(), count, d_ff(), bias_target, form);
       } else {
+        kernels::Gemm<T>::multiply(dy_block, down(), kernels::dense_matrix(gradient.data(), count, d_ff()),
+                                   false);
         kernels::Gelu<T>::backward_again(hidden.data() + begin * d_ff(), gradient.data(), gradient.data(),
                                          again.data(), count, d_ff(), bias_target, form);
       }
@@ -113,8 +116,8 @@ struct GeluFeedForwardNode {
 
 /// y = gelu(x W_up^T + b_up) W_down^T + b_down: x [..., D], up_weight [F, D], up_bias [F], down_weight [D,
 /// F], down_bias [D] to y [..., D]; either bias may be none. The numbers are those of `linear`, `gelu` and
-/// `linear`, but in bf16 GELU's argument is rounded too. For the backward pass it keeps x and the argument,
-/// and computes GELU again. Throws ShapeError when the axes do not fit.
+/// `linear`, but in bf16 GELU's argument and the gradient of its result are rounded too. For the backward
+/// pass it keeps x and the argument, and computes GELU again. Throws ShapeError when the axes do not fit.
 template <Scalar T>
 Tensor<T> gelu_feed_forward(const Context<T>& ctx, const Tensor<T>& x, const Tensor<T>& up_weight,
                             const Tensor<T>& up_bias, const Tensor<T>& down_weight,
