@@ -220,12 +220,10 @@ struct BlockPlan {
     close_copy(count, width());
   }
 
-  // What `gelu_feed_forward` holds for one block of rows: results of a product, and factors of others.
-  std::vector<double> hidden_blocks(std::size_t factors) const {
+  // What `gelu_feed_forward` holds for one block of rows: `arrays` of hidden numbers or their gradients.
+  std::vector<double> hidden_blocks(std::size_t arrays) const {
     const double numbers = static_cast<double>(ops::feed_forward_block(static_cast<Index>(rows))) * d_ff;
-    std::vector<double> blocks(rounds ? factors + 1 : factors, rounds ? numbers / 2 : numbers);
-    blocks.front() = numbers;
-    return blocks;
+    return std::vector<double>(arrays, rounds ? numbers / 2 : numbers);
   }
 
   double served() const { return rows * static_cast<double>(ffn.k); }
