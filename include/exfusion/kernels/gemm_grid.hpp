@@ -62,13 +62,11 @@ struct GemmGrid {
   using Grid = typename std::conditional_t<is_packed, std::type_identity<PackedGrid<Tile>>,
                                            std::type_identity<TileGrid<Tile>>>::type;
   using Packed = typename Grid::Packed;
-  static constexpr Index part_unit = 64, smallest_part = 512, most_parts = 8;
+  static constexpr Index part_unit = 64, smallest_part = 512, wanted_parts = 8;
 
   static Index count_parts(Index rows, Index columns, Index depth) {
-    constexpr Index most_sums = Index{8} << 20;
     if (depth < 2 * std::max(rows, columns)) return 1;
-    const Index room = 1 + most_sums / std::max<Index>(rows * columns, 1);
-    return std::clamp<Index>(std::min(depth / smallest_part, room), 1, most_parts);
+    return std::clamp<Index>(std::min(depth / smallest_part, most_parts(rows * columns)), 1, wanted_parts);
   }
 };
 

@@ -68,11 +68,12 @@ struct OneDnnGemm {
 
   // The longest side is halved until there are enough tasks.
   static Task task_size(Index rows, Index columns, Index depth) {
-    constexpr Index wanted_tasks = 8, most_parts = 4, smallest_side = 96, smallest_depth = 384;
+    constexpr Index wanted_tasks = 8, smallest_side = 96, smallest_depth = 384;
+    const Index most = std::min<Index>(most_parts(rows * columns), 4);
     Task size{rows, columns, depth};
     for (Index tasks = 1, parts = 1; tasks < wanted_tasks; tasks *= 2) {
       Index& side = size.rows > size.columns ? size.rows : size.columns;
-      if (size.depth > side && size.depth >= 2 * smallest_depth && parts < most_parts) {
+      if (size.depth > side && size.depth >= 2 * smallest_depth && 2 * parts <= most) {
         parts *= 2;
         size.depth = even_part(depth, count(depth, parts));
       } else if (side >= 2 * smallest_side) {

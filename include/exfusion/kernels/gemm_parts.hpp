@@ -9,6 +9,10 @@
 
 namespace exfusion::kernels::detail {
 
+/// Into how many parts an inner dimension may be cut at most for a C of so many elements: the sums of all but
+/// the first take no more than 32 MiB of floats.
+inline Index most_parts(Index elements) { return 1 + (Index{8} << 20) / std::max<Index>(elements, 1); }
+
 /// C = the sum of `parts` products, those of a long inner dimension's parts, which are computed in parallel
 /// and added in order. `multiply(part, task, to, epilogue)` computes what belongs to one of `tasks` (tiles of
 /// C, say) of a part: to = scale * A B (+ to) (+ bias). All but the first part go to scratch memory.
