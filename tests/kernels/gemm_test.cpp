@@ -192,7 +192,27 @@ TYPED_TEST(GemmProduct, CutsALongInnerDimensionIntoParts) {
   this->check(33, 20, 1100);
 }
 
+// Few tiles, parts of a long inner dimension, and more threads than parts.
+TYPED_TEST(GemmProduct, GivesTheSameBitsForAnyNumberOfThreads) {
+  const int threads = omp_get_max_threads();
+  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {260, 200, 1700}}) {
+    std::vector<std::vector<typename TestFixture::T>> results;
+    for (int count : {1, 2, 3, 9}) {
+      omp_set_num_threads(count);
+      Rng rng(6);
+      Problem<typename TestFixture::T, typename TypeParam::Source> problem(m, n, k, Order::by_columns,
+                                                                           Order::by_rows, rng);
+      TypeParam::multiply(problem.a.read(), problem.b.read(), problem.c.view, {});
+      results.push_back(problem.c.values);
+    }
+    omp_set_num_threads(threads);
+    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+  }
+}
+
 TYPED_TEST(GemmProduct, TakesEmptyMatrices) {
+  this->check(0, 5, 5000);
+  this->check(5, 0, 5000);
   this->check(0, 5, 7);
   this->check(5, 0, 7);
   this->check(5, 7, 0);
@@ -244,11 +264,18 @@ TYPED_TEST(GemmKernel, SumsUpExactProductsOfRoundedOperands) {
   }
 }
 
-// Sums that are complete in one pass, sums of several parts, and more rows than are rounded at a time.
+// A read in place and packed, more rows than are rounded at a time, and sums of several parts.
 TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
   Rng rng(11);
-  for (const auto& [m, n, k] :
-       {std::array<Index, 3>{1, 1, 1}, {17, 7, 3}, {200, 1065, 129}, {70, 40, 3001}}) {
+  for (const auto& [m, n, k] : {std::array<Index, 3>{0, 5, 7},
+                                {5, 0, 7},
+                                {5, 7, 0},
+                                {1, 1, 1},
+                                {17, 7, 3},
+                                {200, 1065, 129},
+                                {1300, 70, 96},
+                                {600, 400, 101},
+                                {70, 40, 3001}}) {
     Problem<TypeParam, Bfloat16> problem(m, n, k, Order::by_rows, Order::by_columns, rng, 0);
     const Operand<TypeParam> a(nullptr, problem.a.view.data, m, k), b(nullptr, problem.b.view.data, n, k);
     Matrix<Bfloat16> c(m, n, Order::by_rows, rng);
@@ -259,9 +286,8 @@ TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
     for (Index row = 0; row < m; ++row) {
       for (Index column = 0; column < n; ++column) {
         const auto place = static_cast<std::size_t>(1 + row * n + column);
-        const double value = expected.value[place];
-        ASSERT_NEAR(number(c.at(row, column)), value,
-                    std::abs(value) / 256 + epsilon * expected.magnitude[place]);
+        const double value = expected.value[place], error = epsilon * expected.magnitude[place];
+        ASSERT_NEAR(number(c.at(row, column)), value, std::abs(value) / 256 + error) << m << " " << n;
       }
       for (Index gap = n; gap < c.view.row_stride && row + 1 < m; ++gap) {
         const auto place = static_cast<std::size_t>(1 + row * c.view.row_stride + gap);
@@ -271,19 +297,21 @@ TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
   }
 }
 
-TYPED_TEST(GemmKernel, GivesTheSameBitsForAnyNumberOfThreads) {
+TYPED_TEST(GemmKernel, RoundsTheSameForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {260, 200, 1700}}) {
-    std::vector<std::vector<TypeParam>> results;
-    for (int count : {1, 2, 3, 7}) {
+  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 96}, {40, 30, 3001}}) {
+    std::vector<std::vector<Bfloat16>> results;
+    for (int count : {1, 2, 3, 9}) {
       omp_set_num_threads(count);
-      Rng rng(6);
-      Problem<TypeParam> problem(m, n, k, Order::by_columns, Order::by_rows, rng);
-      Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, false);
-      results.push_back(problem.c.values);
+      Rng rng(12);
+      Problem<TypeParam, Bfloat16> problem(m, n, k, Order::by_rows, Order::by_columns, rng, 0);
+      const Operand<TypeParam> a(nullptr, problem.a.view.data, m, k), b(nullptr, problem.b.view.data, n, k);
+      std::vector<Bfloat16> c(static_cast<std::size_t>(m * n));
+      Gemm<TypeParam>::multiply_rounded(a, b.transposed(), dense_matrix(c.data(), m, n));
+      results.push_back(c);
     }
     omp_set_num_threads(threads);
-    for (const auto& result : results) EXPECT_EQ(result, results[0]);
+    for (const auto& result : results) EXPECT_TRUE(result == results[0]);
   }
 }
 

@@ -22,7 +22,8 @@ namespace {
 const std::vector<Context<float>> settings{{.training = true},
                                            {.training = true, .precision = Precision::bf16}};
 
-// The smallest sizes at which every loop over activations or weights has more than one range to share out.
+// The smallest sizes at which every loop over activations or weights has more than one range to share out
+// (products with a long inner dimension: kernels/gemm_test.cpp).
 constexpr GptConfig gpt_config{
     .vocab_size = 210, .context = 75, .layers = 1, .heads = 5, .d_model = 80, .dropout = 0.1};
 constexpr VitConfig vit_config{.image_size = 16,

@@ -81,7 +81,7 @@ TEST(GeluFeedForward, IsTheThreeOperationsBlockByBlock) {
 
 TEST(GeluFeedForward, RoundsFactorsArgumentAndHiddenGradientInBf16) {
   Rng rng(3);
-  for (Index rows : {Index{5}, more_than_a_block}) {
+  for (Index rows : {Index{0}, Index{5}, more_than_a_block}) {
     const Network net(rows, 3, 5, rng);
     const auto dy = random_values<double>(rows * 3, rng);
     const auto y = run_backward<double>([&](const auto& ctx) { return net.fused(ctx, GeluForm::tanh); }, dy,

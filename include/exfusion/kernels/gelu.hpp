@@ -17,6 +17,7 @@ template <Scalar T>
 struct Gelu {
   /// y[i] = gelu(x[i]) for i < size.
   static void forward(const T* x, T* y, Index size, GeluForm form);
+  /// The same in bf16; y is rounded.
   static void forward(const Bfloat16* x, Bfloat16* y, Index size, GeluForm form);
   /// dx[i] (+)= dy[i] * gelu'(x[i]).
   static void backward(const T* x, const T* dy, GradientTarget<T> dx, Index size, GeluForm form);

@@ -86,7 +86,7 @@ void Gemm<T>::multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c
 template <Scalar T>
 void Gemm<T>::multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
                                const T* bias) {
-  detail::Bfloat16Gemm<T>::multiply_rounded(a.rounded, b.rounded, c, {.bias = bias});
+  detail::Bfloat16Gemm<T>::multiply_rounded(a.rounded, b.rounded, c, bias);
 }
 
 template <Scalar T>

@@ -19,7 +19,8 @@ struct Gemm {
   static void multiply(const Operand<T>& a, const Operand<T>& b, MatrixView<T> c, bool accumulate,
                        const T* bias = nullptr);
 
-  /// C = A B (+ bias), rounded to bfloat16: of rounded operands.
+  /// C [m, n] = A B (+ bias [n] when not null), summed up in T and rounded to bfloat16 once. Both operands
+  /// must be rounded; C's column stride is 1. Parallel, as above.
   static void multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
                                const T* bias = nullptr);
 

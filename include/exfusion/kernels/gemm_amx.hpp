@@ -177,7 +177,7 @@ struct AmxMicroKernel {
                                       Index start_stride, T* to, Index to_stride) {
     constexpr Index half = AmxTile::pairs, element = sizeof(T), page = 4096 / element;
     // Rows of C in pages of their own are written slowly, and loads from the L2 cache wait behind them.
-    const bool asks_ahead = to_stride > page;
+    const bool asks_ahead = to_stride >= page;
     asm volatile("" ::: "memory");  // what is loaded has been written
     if (start == nullptr) {
       _tile_zero(0);

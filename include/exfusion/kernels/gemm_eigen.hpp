@@ -7,6 +7,7 @@
 #include <exfusion/core/bfloat16.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/one_thread.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -21,6 +22,7 @@ struct EigenTile {
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
+    const OneThread one_thread;
     auto result = map<T>(c);
     if (!epilogue.accumulate) result.setZero();
     if (b.rows > 0) result.noalias() += epilogue.scale * operand(a) * operand(b);

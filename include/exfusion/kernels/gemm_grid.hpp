@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <type_traits>
 
 #include <omp.h>
@@ -18,8 +20,8 @@ namespace exfusion::kernels::detail {
 
 /// The product on all threads, which share the tiles of C; or, where the inner dimension is long beside C, as
 /// that of weight gradients is, the parts of the inner dimension: then no thread waits for what another one
-/// has packed. Tiles and parts depend on the sizes alone, so the result does not depend on the number of
-/// threads.
+/// has packed. More threads than parts share the tiles of one part after the other. Tiles and parts depend on
+/// the sizes alone, so the result does not depend on the number of threads.
 template <class Tile>
 struct GemmGrid {
   using T = typename Tile::T;
@@ -29,32 +31,49 @@ struct GemmGrid {
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
     const Index parts = count_parts(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);
-    Packed* packed = scratch<Packed>(parts == 1 ? room : room * omp_get_max_threads());
-    if (parts == 1) return Grid::multiply(a, b, c, epilogue, packed);
+    const Index threads = omp_get_max_threads();
+    const bool one_thread_each = parts > 1 && threads <= parts;
+    Packed* packed = scratch<Packed>(one_thread_each ? room * threads : room);
     const Index depth = (b.rows + parts * part_unit - 1) / (parts * part_unit) * part_unit;
-    sum_parts(parts, 1, c, epilogue, [&](Index part, Index, MatrixView<T> to, const GemmEpilogue<T>& here) {
+    const PartialSums<T> sums(parts, c);
+    const auto multiply_part = [&](Index part, Packed* memory) {
       const Index k = part * depth, depth_here = std::min(depth, b.rows - k);
-      Grid::multiply(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns), to, here,
-                     packed + omp_get_thread_num() * room);
-    });
+      Grid::multiply(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns),
+                     sums.target(part), sums.epilogue(part, epilogue), memory);
+    };
+    if (one_thread_each) {
+      parallel_for(parts, 1,
+                   [&](Index part, Index) { multiply_part(part, packed + omp_get_thread_num() * room); });
+    } else {
+      for (Index part = 0; part < parts; ++part) multiply_part(part, packed);
+    }
+    sums.add();
   }
 
-  /// C = scale * A B (+ bias), rounded to bfloat16, any sizes; whole sums are rounded.
+  /// C = A B (+ bias), rounded to bfloat16, any sizes. Sums over more than Rounding::largest_depth numbers
+  /// take scratch memory.
   static void multiply_rounded(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Bfloat16> c,
-                               const GemmEpilogue<T>& epilogue) {
+                               const T* bias) {
     if constexpr (is_packed) {
-      using RoundedGrid = PackedGrid<Tile, Bfloat16>;
-      if (RoundedGrid::rounds_sums(b.rows)) {
-        Packed* packed = scratch<Packed>(RoundedGrid::room(c.rows, c.columns));
-        return RoundedGrid::multiply(a, b, c, epilogue, packed);
+      using Rounding = PackedGrid<Tile, Bfloat16>;
+      if (b.rows <= Rounding::largest_depth) {
+        return Rounding::multiply(a, b, c, {.bias = bias},
+                                  scratch<Packed>(Rounding::room(c.rows, c.columns)));
       }
     }
-    T* sums = scratch<T, Bfloat16>(c.rows * c.columns);
-    multiply(a, b, dense_matrix(sums, c.rows, c.columns), epilogue);
-    parallel_for(c.rows, 16, [=](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row)
-        Round<T>::to_bfloat16_serial(sums + row * c.columns, c.data + row * c.row_stride, c.columns);
-    });
+    constexpr Index most_sums = Index{8} << 20;
+    const Index some =
+        std::clamp<Index>(most_sums / std::max<Index>(c.columns, 1), 1, std::max<Index>(c.rows, 1));
+    T* sums = scratch<T, struct RoundedSums>(some * c.columns);
+    for (Index first = 0; first < c.rows; first += some) {
+      const Index rows = std::min(some, c.rows - first);
+      multiply(a.block(first, 0, rows, a.columns), b, dense_matrix(sums, rows, c.columns), {.bias = bias});
+      parallel_for(rows, 16, [=](Index begin, Index end) {
+        for (Index row = begin; row < end; ++row)
+          Round<T>::to_bfloat16_serial(sums + row * c.columns, c.data + (first + row) * c.row_stride,
+                                       c.columns);
+      });
+    }
   }
 
  private:
@@ -64,9 +83,12 @@ struct GemmGrid {
   using Packed = typename Grid::Packed;
   static constexpr Index part_unit = 64, smallest_part = 512, wanted_parts = 8;
 
+  // A power of two, so that two or four threads have as much to do each.
   static Index count_parts(Index rows, Index columns, Index depth) {
     if (depth < 2 * std::max(rows, columns)) return 1;
-    return std::clamp<Index>(std::min(depth / smallest_part, most_parts(rows * columns)), 1, wanted_parts);
+    const Index most = std::min(wanted_parts, PartialSums<T>::most_parts(rows * columns));
+    const Index parts = std::clamp<Index>(depth / smallest_part, 1, most);
+    return static_cast<Index>(std::bit_floor(static_cast<std::size_t>(parts)));
   }
 };
 

@@ -4,11 +4,12 @@
 #include <csignal>
 
 #include <dnnl.h>
-#include <omp.h>
 
+#include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/one_thread.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -25,22 +26,25 @@ struct OneDnnGemm {
     const Task size = task_size(c.rows, c.columns, b.rows);
     const Index across = count(c.columns, size.columns), tiles = count(c.rows, size.rows) * across;
     const Index parts = std::max<Index>(count(b.rows, size.depth), 1);
-    const auto multiply_tile = [&](Index part, Index tile, MatrixView<float> to, GemmEpilogue<float> here) {
+    const PartialSums<float> sums(parts, c);
+    parallel_for(parts * tiles, 1, [&](Index task, Index) {
+      const Index part = task / tiles, tile = task % tiles;
       const Index row = tile / across * size.rows, rows = std::min(size.rows, c.rows - row);
       const Index column = tile % across * size.columns, columns = std::min(size.columns, c.columns - column);
       const Index k = part * size.depth, depth = std::min(size.depth, b.rows - k);
+      GemmEpilogue<float> here = sums.epilogue(part, epilogue);
       if (here.bias != nullptr) here.bias += column;
       run(a.block(row, k, rows, depth), b.block(k, column, depth, columns),
-          to.block(row, column, rows, columns), here);
-    };
-    sum_parts(parts, tiles, c, epilogue, multiply_tile);
+          sums.target(part).block(row, column, rows, columns), here);
+    });
+    sums.add();
   }
 
   /// The same on the calling thread alone.
   static void run(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                   const GemmEpilogue<float>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
-    const OneThread one_thread;
+    const OneThread one_thread;  // the library may have been built for another OpenMP runtime than ours
     const SignalsHeldBack signals_held_back;
     bool accumulate = epilogue.accumulate;
     // Of nothing to sum up the library leaves C as it was.
@@ -69,7 +73,7 @@ struct OneDnnGemm {
   // The longest side is halved until there are enough tasks.
   static Task task_size(Index rows, Index columns, Index depth) {
     constexpr Index wanted_tasks = 8, smallest_side = 96, smallest_depth = 384;
-    const Index most = std::min<Index>(most_parts(rows * columns), 4);
+    const Index most = std::min<Index>(PartialSums<float>::most_parts(rows * columns), 4);
     Task size{rows, columns, depth};
     for (Index tasks = 1, parts = 1; tasks < wanted_tasks; tasks *= 2) {
       Index& side = size.rows > size.columns ? size.rows : size.columns;
@@ -98,19 +102,6 @@ struct OneDnnGemm {
     dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, scale, a.data, stride(a), b.data, stride(b),
                accumulate ? 1.0F : 0.0F, c.data, c.row_stride);
   }
-
-  // The library splits a product among threads of its own unless it is called in a parallel region, and a
-  // grid of one tile is not in one. It may also have been built for another OpenMP runtime than ours.
-  class OneThread {
-   public:
-    OneThread() { omp_set_num_threads(1); }
-    OneThread(const OneThread&) = delete;
-    OneThread& operator=(const OneThread&) = delete;
-    ~OneThread() { omp_set_num_threads(before_); }
-
-   private:
-    int before_ = omp_get_max_threads();
-  };
 
   // The library's generated code (2.6) uses the stack pointer as one more register. A signal handler that
   // runs on this thread meanwhile would take its stack frame from the middle of the matrices.

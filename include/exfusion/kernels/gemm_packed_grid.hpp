@@ -15,7 +15,8 @@ namespace exfusion::kernels::detail {
 /// read in place. C is computed block by block; while the threads multiply one block's tiles, the first of
 /// them to be free pack the operands of the next block, so that no time is spent waiting between packing and
 /// multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the number of
-/// threads. C may be of numbers in bfloat16, which are rounded from sums in T, if `rounds_sums`.
+/// threads. C may be of numbers in bfloat16, rounded from complete sums in T: then the inner dimension is at
+/// most `largest_depth`, and nothing is added to C.
 template <class Tile, class Result = typename Tile::T>
 class PackedGrid {
  public:
@@ -23,24 +24,23 @@ class PackedGrid {
   using Source = typename Tile::Source;
   using Packed = typename Tile::Packed;
 
-  /// Whether a sum over `depth` numbers is complete before it is stored.
-  static bool rounds_sums(Index depth) { return depth <= largest_depth; }
+  static constexpr Index packed_depth = 2 * Tile::Block::depth;
+  /// Numbers along the inner dimension that are packed, and whose products are summed up, at a time.
+  static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
 
-  /// Elements that `multiply` needs room for, with a C of these sizes.
+  /// Elements of memory that `multiply` needs, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
   /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
-                       const GemmEpilogue<T>& epilogue, Packed* room) {
-    PackedGrid(a, b, c, epilogue).run(room);
+                       const GemmEpilogue<T>& epilogue, Packed* memory) {
+    PackedGrid(a, b, c, epilogue).run(memory);
   }
 
  private:
   using Block = typename Tile::Block;
   using Pack = typename Tile::Pack;
 
-  static constexpr Index packed_depth = 2 * Block::depth;
-  static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
   static constexpr Index depth_unit = Tile::depth_unit * Tile::Numbers::group;
   static constexpr Index largest_block = 4096 / static_cast<Index>(sizeof(T));  // its rows and columns
   static constexpr Index pack_rows = 8 * Block::rows, pack_columns = 4 * Block::columns;
@@ -91,10 +91,10 @@ class PackedGrid {
     return count(even_part(columns, largest_block, Block::columns), Block::columns) * b_step;
   }
 
-  void run(Packed* room) {
+  void run(Packed* memory) {
     if (c_.rows == 0 || c_.columns == 0) return;
     const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
-    Packed* packed[2] = {room, room + b_size_ + (in_place_ ? 0 : room_of_a(c_.rows))};
+    Packed* packed[2] = {memory, memory + b_size_ + (in_place_ ? 0 : room_of_a(c_.rows))};
     const Part first = part(0);
     parallel_for(pack_tasks(first), 1, [&](Index task, Index) { pack(first, packed[0], task); });
     for (Index i = 0; i < parts; ++i, std::swap(packed[0], packed[1])) {

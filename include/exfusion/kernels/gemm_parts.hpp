@@ -9,37 +9,51 @@
 
 namespace exfusion::kernels::detail {
 
-/// Into how many parts an inner dimension may be cut at most for a C of so many elements: the sums of all but
-/// the first take no more than 32 MiB of floats.
-inline Index most_parts(Index elements) { return 1 + (Index{8} << 20) / std::max<Index>(elements, 1); }
+/// Products of the parts of a long inner dimension, whose sum is C. The first part is written to C, the
+/// others to scratch memory of the calling thread.
+template <Scalar T>
+class PartialSums {
+ public:
+  /// Into how many parts an inner dimension may be cut for a C of so many elements: scratch memory takes no
+  /// more than 32 MiB.
+  static Index most_parts(Index elements) {
+    constexpr Index most = (Index{32} << 20) / static_cast<Index>(sizeof(T));
+    return 1 + most / std::max<Index>(elements, 1);
+  }
 
-/// C = the sum of `parts` products, those of a long inner dimension's parts, which are computed in parallel
-/// and added in order. `multiply(part, task, to, epilogue)` computes what belongs to one of `tasks` (tiles of
-/// C, say) of a part: to = scale * A B (+ to) (+ bias). All but the first part go to scratch memory.
-template <Scalar T, class Multiply>
-void sum_parts(Index parts, Index tasks, MatrixView<T> c, const GemmEpilogue<T>& epilogue,
-               const Multiply& multiply) {
-  const Index size = c.rows * c.columns;
-  T* sums = parts > 1 ? scratch<T, Multiply>((parts - 1) * size) : nullptr;
-  parallel_for(parts * tasks, 1, [&](Index i, Index) {
-    const Index part = i / tasks, task = i % tasks;
-    if (part == 0) {
-      multiply(part, task, c, epilogue);
-    } else {
-      multiply(part, task, dense_matrix(sums + (part - 1) * size, c.rows, c.columns),
-               GemmEpilogue<T>{.scale = epilogue.scale});
-    }
-  });
-  if (parts == 1) return;
-  parallel_for(c.rows, 8, [=](Index begin, Index end) {
-    for (Index row = begin; row < end; ++row) {
-      T* to = c.data + row * c.row_stride;
-      for (Index part = 1; part < parts; ++part) {
-        const T* from = sums + (part - 1) * size + row * c.columns;
-        for (Index column = 0; column < c.columns; ++column) to[column] += from[column];
+  PartialSums(Index parts, MatrixView<T> c) : parts_(parts), c_(c) {
+    if (parts > 1) sums_ = scratch<T, PartialSums>((parts - 1) * size());
+  }
+
+  /// Where the product of a part belongs.
+  MatrixView<T> target(Index part) const {
+    return part == 0 ? c_ : dense_matrix(sums_ + (part - 1) * size(), c_.rows, c_.columns);
+  }
+  /// What happens to it: the first part takes C's former numbers and the bias.
+  static GemmEpilogue<T> epilogue(Index part, const GemmEpilogue<T>& whole) {
+    return part == 0 ? whole : GemmEpilogue<T>{.scale = whole.scale};
+  }
+
+  /// C becomes the sum of all parts, added in order.
+  void add() const {
+    if (parts_ == 1) return;
+    parallel_for(c_.rows, 8, [this](Index begin, Index end) {
+      for (Index row = begin; row < end; ++row) {
+        T* to = c_.data + row * c_.row_stride;
+        for (Index part = 1; part < parts_; ++part) {
+          const T* from = sums_ + (part - 1) * size() + row * c_.columns;
+          for (Index column = 0; column < c_.columns; ++column) to[column] += from[column];
+        }
       }
-    }
-  });
-}
+    });
+  }
+
+ private:
+  Index size() const { return c_.rows * c_.columns; }
+
+  Index parts_;
+  MatrixView<T> c_;
+  T* sums_ = nullptr;
+};
 
 }  // namespace exfusion::kernels::detail

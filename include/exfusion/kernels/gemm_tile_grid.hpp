@@ -18,12 +18,12 @@ class TileGrid {
   using Source = typename Tile::Source;
   using Packed = T;
 
-  /// Room that `multiply` needs: none.
+  /// Elements of memory that `multiply` needs: none.
   static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
 
   /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                       GemmEpilogue<T> epilogue, Packed* /*room*/) {
+                       GemmEpilogue<T> epilogue, Packed* /*memory*/) {
     const TileGrid grid(c.rows, c.columns);
     const T* bias = std::exchange(epilogue.bias, nullptr);
     // All tiles of C take part in one stretch of the inner dimension before the next one begins.

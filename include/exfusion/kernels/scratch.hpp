@@ -4,9 +4,9 @@
 
 namespace exfusion::kernels {
 
-/// Room for `count` numbers that belongs to the calling thread until its next call for this Purpose (any
-/// type), uninitialised. Kept between calls, so that kernels of one size allocate once; it never carries a
-/// value from one call to the next.
+/// Room for `count` numbers that belongs to the calling thread until its next call with this T and this
+/// Purpose (a tag), uninitialised. Kept between calls, so that kernels of one size allocate once; it never
+/// carries a value from one call to the next.
 template <class T, class Purpose = T>
 T* scratch(Index count) {
   thread_local Buffer<T> buffer;

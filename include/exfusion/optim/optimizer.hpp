@@ -103,7 +103,8 @@ class OptimizerBase {
     const FusionLayout layout = slab.layout();
     const bool fuse = slab.load_next_weights();
     const auto count = static_cast<Index>(layout.spans.size());
-    const Index grain = std::max<Index>(1, least_work * count / std::max<Index>(1, layout.row_size));
+    const Index elements = std::max<Index>(1, layout.row_size * layout.experts);
+    const Index grain = std::max<Index>(1, least_work * count / elements);
     parallel_for(count, grain, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         for_each_part(layout.spans[static_cast<std::size_t>(i)], [&](const FusionSpan& part) {
@@ -120,8 +121,8 @@ class OptimizerBase {
   }
 
  private:
-  static constexpr Index least_work = 32768;  // elements; spans are tiny where each row has its own weight
-  static constexpr Index part_size = 64;      // short, so that the fetching of all experts' rows overlaps
+  static constexpr Index least_work = 262144;  // elements; spans are tiny where each row has its own weight
+  static constexpr Index part_size = 64;       // short, so that the fetching of all experts' rows overlaps
 
   template <class Body>
   static void for_each_part(const FusionSpan& span, const Body& body) {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <map>
 #include <string_view>
-#include <vector>
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/layer_norm.hpp>
@@ -201,8 +200,8 @@ struct BlockPlan {
       count.open(width());
       round(count, width());
       count.open(rounds ? rows * d_ff / 2 : rows * d_ff);
-      for (double numbers : hidden_blocks(1)) count.open(numbers);
-      for (double numbers : hidden_blocks(1)) count.close(numbers);
+      count.open(hidden_block());
+      count.close(hidden_block());
     }
     if (ffn.kind != FfnKind::fused || ffn.rule != RuleKind::memory_bank) return;
     count.open(d_model);
@@ -214,16 +213,16 @@ struct BlockPlan {
       return backward_hidden(count, rows * d_ff, width());
     }
     round(count, width());
-    for (double numbers : hidden_blocks(2)) count.open(numbers);
+    for (int i = 0; i < 2; ++i) count.open(hidden_block());
     replace(count, width(), width());
-    for (double numbers : hidden_blocks(2)) count.close(numbers);
+    for (int i = 0; i < 2; ++i) count.close(hidden_block());
     close_copy(count, width());
   }
 
-  // What `gelu_feed_forward` holds for one block of rows: `arrays` of hidden numbers or their gradients.
-  std::vector<double> hidden_blocks(std::size_t arrays) const {
+  // An array of hidden numbers, or of their gradients, that `gelu_feed_forward` holds for one block of rows.
+  double hidden_block() const {
     const double numbers = static_cast<double>(ops::feed_forward_block(static_cast<Index>(rows))) * d_ff;
-    return std::vector<double>(arrays, rounds ? numbers / 2 : numbers);
+    return rounds ? numbers / 2 : numbers;
   }
 
   double served() const { return rows * static_cast<double>(ffn.k); }
