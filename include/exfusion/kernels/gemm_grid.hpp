@@ -13,6 +13,7 @@
 #include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/gemm_tile_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
+#include <exfusion/kernels/one_thread.hpp>
 #include <exfusion/kernels/round.hpp>
 #include <exfusion/kernels/scratch.hpp>
 
@@ -42,8 +43,11 @@ struct GemmGrid {
                      sums.target(part), sums.epilogue(part, epilogue), memory);
     };
     if (one_thread_each) {
-      parallel_for(parts, 1,
-                   [&](Index part, Index) { multiply_part(part, packed + omp_get_thread_num() * room); });
+      parallel_for(parts, 1, [&](Index part, Index) {
+        Packed* memory = packed + omp_get_thread_num() * room;
+        const OneThread one_thread;  // also where parallel regions may be nested
+        multiply_part(part, memory);
+      });
     } else {
       for (Index part = 0; part < parts; ++part) multiply_part(part, packed);
     }
