@@ -40,7 +40,7 @@ struct GemmGrid {
     const auto multiply_part = [&](Index part, Packed* memory) {
       const Index k = part * depth, depth_here = std::min(depth, b.rows - k);
       Grid::multiply(a.block(0, k, a.rows, depth_here), b.block(k, 0, depth_here, b.columns),
-                     sums.target(part), sums.epilogue(part, epilogue), memory);
+                     sums.target(part), PartialSums<T>::epilogue(part, epilogue), memory);
     };
     if (one_thread_each) {
       parallel_for(parts, 1, [&](Index part, Index) {

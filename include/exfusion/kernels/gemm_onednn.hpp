@@ -32,7 +32,7 @@ struct OneDnnGemm {
       const Index row = tile / across * size.rows, rows = std::min(size.rows, c.rows - row);
       const Index column = tile % across * size.columns, columns = std::min(size.columns, c.columns - column);
       const Index k = part * size.depth, depth = std::min(size.depth, b.rows - k);
-      GemmEpilogue<float> here = sums.epilogue(part, epilogue);
+      GemmEpilogue<float> here = PartialSums<float>::epilogue(part, epilogue);
       if (here.bias != nullptr) here.bias += column;
       run(a.block(row, k, rows, depth), b.block(k, column, depth, columns),
           sums.target(part).block(row, column, rows, columns), here);
