@@ -31,11 +31,11 @@ struct GemmGrid {
   /// C = scale * A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
-    const Index parts = count_parts(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);
+    const Index parts = parts_of_depth(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);
     const Index threads = omp_get_max_threads();
     const bool one_thread_each = parts > 1 && threads <= parts;
     Packed* packed = scratch<Packed>(one_thread_each ? room * threads : room);
-    const Index depth = (b.rows + parts * part_unit - 1) / (parts * part_unit) * part_unit;
+    const Index depth = ceil_divide(b.rows, parts * part_unit) * part_unit;
     const PartialSums<T> sums(parts, c);
     const auto multiply_part = [&](Index part, Packed* memory) {
       const Index k = part * depth, depth_here = std::min(depth, b.rows - k);
@@ -65,9 +65,8 @@ struct GemmGrid {
                                   scratch<Packed>(Rounding::room(c.rows, c.columns)));
       }
     }
-    constexpr Index most_sums = Index{8} << 20;
-    const Index some =
-        std::clamp<Index>(most_sums / std::max<Index>(c.columns, 1), 1, std::max<Index>(c.rows, 1));
+    const Index some = std::clamp<Index>(PartialSums<T>::most_numbers / std::max<Index>(c.columns, 1), 1,
+                                         std::max<Index>(c.rows, 1));
     T* sums = scratch<T, struct RoundedSums>(some * c.columns);
     for (Index first = 0; first < c.rows; first += some) {
       const Index rows = std::min(some, c.rows - first);
@@ -88,7 +87,7 @@ struct GemmGrid {
   static constexpr Index part_unit = 64, smallest_part = 512, wanted_parts = 8;
 
   // A power of two, so that two or four threads have as much to do each.
-  static Index count_parts(Index rows, Index columns, Index depth) {
+  static Index parts_of_depth(Index rows, Index columns, Index depth) {
     if (depth < 2 * std::max(rows, columns)) return 1;
     const Index most = std::min(wanted_parts, PartialSums<T>::most_parts(rows * columns));
     const Index parts = std::clamp<Index>(depth / smallest_part, 1, most);

@@ -24,8 +24,9 @@ struct OneDnnGemm {
   static void multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                        const GemmEpilogue<float>& epilogue) {
     const Task size = task_size(c.rows, c.columns, b.rows);
-    const Index across = count(c.columns, size.columns), tiles = count(c.rows, size.rows) * across;
-    const Index parts = std::max<Index>(count(b.rows, size.depth), 1);
+    const Index across = ceil_divide(c.columns, size.columns);
+    const Index tiles = ceil_divide(c.rows, size.rows) * across;
+    const Index parts = std::max<Index>(ceil_divide(b.rows, size.depth), 1);
     const PartialSums<float> sums(parts, c);
     parallel_for(parts * tiles, 1, [&](Index task, Index) {
       const Index part = task / tiles, tile = task % tiles;
@@ -74,12 +75,12 @@ struct OneDnnGemm {
   static Task task_size(Index rows, Index columns, Index depth) {
     constexpr Index wanted_tasks = 8, smallest_side = 96, smallest_depth = 384;
     const Index most = std::min<Index>(PartialSums<float>::most_parts(rows * columns), 4);
-    Task size{rows, columns, depth};
+    Task size{std::max<Index>(rows, 1), std::max<Index>(columns, 1), std::max<Index>(depth, 1)};
     for (Index tasks = 1, parts = 1; tasks < wanted_tasks; tasks *= 2) {
       Index& side = size.rows > size.columns ? size.rows : size.columns;
       if (size.depth > side && size.depth >= 2 * smallest_depth && 2 * parts <= most) {
         parts *= 2;
-        size.depth = even_part(depth, count(depth, parts));
+        size.depth = even_part(depth, ceil_divide(depth, parts));
       } else if (side >= 2 * smallest_side) {
         side = (side + 1) / 2;
       } else {
@@ -89,12 +90,10 @@ struct OneDnnGemm {
     return size;
   }
 
-  static Index count(Index size, Index part) { return part == 0 ? 0 : (size + part - 1) / part; }
-
   // The size of about equal parts, none much above `most`, in whole cache lines.
   static Index even_part(Index size, Index most) {
     constexpr Index line = 16;
-    return count(count(size, std::max<Index>(count(size, most), 1)), line) * line;
+    return ceil_divide(ceil_divide(size, std::max<Index>(ceil_divide(size, most), 1)), line) * line;
   }
 
   static void multiply_block(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
 #include <exfusion/kernels/round.hpp>
 
@@ -57,43 +58,41 @@ class PackedGrid {
       : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a, c.columns)) {
     block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
-    across_ = count(c.columns, block_columns_);
+    across_ = ceil_divide(c.columns, block_columns_);
     part_depth_ = even_part(b.rows, largest_depth, depth_unit);
-    deep_ = std::max<Index>(count(b.rows, part_depth_), 1);
+    deep_ = std::max<Index>(ceil_divide(b.rows, part_depth_), 1);
     if constexpr (Tile::stays_in_row) {
       tile_columns_ = even_part(block_columns_, Tile::most_columns(part_depth_), Block::columns);
-      const Index down = count(wanted_tiles, count(block_columns_, tile_columns_));
-      tile_rows_ =
-          even_part(block_rows_, std::min<Index>(count(block_rows_, down), Block::most_rows), Block::rows);
+      const Index down = ceil_divide(wanted_tiles, ceil_divide(block_columns_, tile_columns_));
+      tile_rows_ = even_part(block_rows_, std::min<Index>(ceil_divide(block_rows_, down), Block::most_rows),
+                             Block::rows);
     } else {
       // Few rows and many columns: what a tile needs of B stays in the L2 cache from one to the next.
       tile_rows_ = even_part(block_rows_, 4 * Block::rows, Block::rows);
-      const Index down = count(block_rows_, tile_rows_);
-      const Index wanted = std::max(count(wanted_tiles, down), count(block_columns_, 512));
-      tile_columns_ =
-          even_part(block_columns_, std::max(count(block_columns_, wanted), pack_columns), Block::columns);
+      const Index down = ceil_divide(block_rows_, tile_rows_);
+      const Index wanted = std::max(ceil_divide(wanted_tiles, down), ceil_divide(block_columns_, 512));
+      tile_columns_ = even_part(block_columns_, std::max(ceil_divide(block_columns_, wanted), pack_columns),
+                                Block::columns);
     }
   }
 
-  static Index count(Index size, Index part) { return (size + part - 1) / part; }
-
   // The size of about equal parts, none above `most`, in whole register blocks.
   static Index even_part(Index size, Index most, Index unit) {
-    const Index parts = std::max<Index>(count(size, most), 1);
-    return std::max<Index>(count(size, parts * unit), 1) * unit;
+    const Index parts = std::max<Index>(ceil_divide(size, most), 1);
+    return std::max<Index>(ceil_divide(size, parts * unit), 1) * unit;
   }
 
   // What packed panels of a block take.
   static Index room_of_a(Index rows) {
-    return count(even_part(rows, largest_block, Block::rows), Block::rows) * a_step;
+    return ceil_divide(even_part(rows, largest_block, Block::rows), Block::rows) * a_step;
   }
   static Index room_of_b(Index columns) {
-    return count(even_part(columns, largest_block, Block::columns), Block::columns) * b_step;
+    return ceil_divide(even_part(columns, largest_block, Block::columns), Block::columns) * b_step;
   }
 
   void run(Packed* memory) {
     if (c_.rows == 0 || c_.columns == 0) return;
-    const Index parts = count(c_.rows, block_rows_) * across_ * deep_;
+    const Index parts = ceil_divide(c_.rows, block_rows_) * across_ * deep_;
     Packed* packed[2] = {memory, memory + b_size_ + (in_place_ ? 0 : room_of_a(c_.rows))};
     const Part first = part(0);
     parallel_for(pack_tasks(first), 1, [&](Index task, Index) { pack(first, packed[0], task); });
@@ -122,11 +121,11 @@ class PackedGrid {
   }
 
   Index pack_tasks(const Part& part) const {
-    return count(part.columns, pack_columns) + (in_place_ ? 0 : count(part.rows, pack_rows));
+    return ceil_divide(part.columns, pack_columns) + (in_place_ ? 0 : ceil_divide(part.rows, pack_rows));
   }
 
   void pack(const Part& part, Packed* packed, Index task) const {
-    const Index tasks_of_b = count(part.columns, pack_columns);
+    const Index tasks_of_b = ceil_divide(part.columns, pack_columns);
     if (task < tasks_of_b) {
       const Index column = task * pack_columns, columns = std::min(pack_columns, part.columns - column);
       Pack::b(b_.block(part.k, part.column + column, part.depth, columns), b_step,
@@ -139,11 +138,12 @@ class PackedGrid {
   }
 
   Index tiles(const Part& part) const {
-    return count(part.rows, tile_rows_) * count(part.columns, tile_columns_);
+    return ceil_divide(part.rows, tile_rows_) * ceil_divide(part.columns, tile_columns_);
   }
 
   void multiply_tile(const Part& part, const Packed* packed, Index tile) const {
-    const Index down = count(part.rows, tile_rows_);  // tiles one below the other share what they need of B
+    // Tiles one below the other share what they need of B.
+    const Index down = ceil_divide(part.rows, tile_rows_);
     const Index row = tile % down * tile_rows_, column = tile / down * tile_columns_;
     const Index rows = std::min(tile_rows_, part.rows - row);
     const Index columns = std::min(tile_columns_, part.columns - column);

@@ -9,17 +9,19 @@
 
 namespace exfusion::kernels::detail {
 
+/// How many parts of `part` > 0 it takes for `size`.
+inline Index ceil_divide(Index size, Index part) { return (size + part - 1) / part; }
+
 /// Products of the parts of a long inner dimension, whose sum is C. The first part is written to C, the
 /// others to scratch memory of the calling thread.
 template <Scalar T>
 class PartialSums {
  public:
-  /// Into how many parts an inner dimension may be cut for a C of so many elements: scratch memory takes no
-  /// more than 32 MiB.
-  static Index most_parts(Index elements) {
-    constexpr Index most = (Index{32} << 20) / static_cast<Index>(sizeof(T));
-    return 1 + most / std::max<Index>(elements, 1);
-  }
+  /// Numbers that are kept in scratch memory at most: 32 MiB.
+  static constexpr Index most_numbers = (Index{32} << 20) / static_cast<Index>(sizeof(T));
+
+  /// Into how many parts an inner dimension may be cut for a C of so many elements.
+  static Index most_parts(Index elements) { return 1 + most_numbers / std::max<Index>(elements, 1); }
 
   PartialSums(Index parts, MatrixView<T> c) : parts_(parts), c_(c) {
     if (parts > 1) sums_ = scratch<T, PartialSums>((parts - 1) * size());

@@ -5,6 +5,7 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels::detail {
@@ -44,25 +45,24 @@ class TileGrid {
   static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
 
   TileGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
-    Index across = columns_ / smallest_columns, down = count(rows_, largest_rows);
-    across = std::clamp(count(wanted_tiles, std::max<Index>(down, 1)), count(columns_, largest_columns),
-                        std::max<Index>(across, 1));
-    down = std::max(down, std::min(count(wanted_tiles, across), rows_ / smallest_rows));
+    Index across = columns_ / smallest_columns, down = ceil_divide(rows_, largest_rows);
+    across = std::clamp(ceil_divide(wanted_tiles, std::max<Index>(down, 1)),
+                        ceil_divide(columns_, largest_columns), std::max<Index>(across, 1));
+    down = std::max(down, std::min(ceil_divide(wanted_tiles, across), rows_ / smallest_rows));
     tile_rows_ = tile_size(rows_, down, row_step);
     tile_columns_ = tile_size(columns_, across, column_step);
   }
 
   // What cuts `size` into about `tiles` equal parts of whole register blocks.
   static Index tile_size(Index size, Index tiles, Index step) {
-    return std::max<Index>(count(size, std::max<Index>(tiles, 1) * step), 1) * step;
+    return std::max<Index>(ceil_divide(size, std::max<Index>(tiles, 1) * step), 1) * step;
   }
 
-  static Index count(Index size, Index tile) { return (size + tile - 1) / tile; }
-  Index tiles() const { return count(rows_, tile_rows_) * count(columns_, tile_columns_); }
+  Index tiles() const { return ceil_divide(rows_, tile_rows_) * ceil_divide(columns_, tile_columns_); }
 
   void multiply_tile(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                      GemmEpilogue<T> epilogue, Index tile) const {
-    const Index tiles_across = count(columns_, tile_columns_);
+    const Index tiles_across = ceil_divide(columns_, tile_columns_);
     const Index row = tile / tiles_across * tile_rows_, column = tile % tiles_across * tile_columns_;
     const Index rows_here = std::min(tile_rows_, rows_ - row);
     const Index columns_here = std::min(tile_columns_, columns_ - column);
