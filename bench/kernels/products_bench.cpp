@@ -114,27 +114,37 @@ BENCHMARK_CAPTURE(gemm_bf16, weight_gradient, Form::weight_gradient)->Apply(gemm
 enum class Pass { forward, backward, both };
 
 /// Counts two products of [T, d_head] matrices forward and five backward, over the pairs of a query and a key
-/// that it may see.
-void attention(benchmark::State& state, Pass pass) {
+/// that it may see. All arrays but log_sum_exp hold `Number`s.
+template <class Number>
+void run_attention(benchmark::State& state, Pass pass, double (*peak)()) {
+  using Attention = kernels::Attention<float>;
   const kernels::AttentionSizes sizes{
       .batch = 16, .tokens = state.range(0), .heads = 6, .d_head = 64, .causal = true};
   const Index rows = sizes.batch * sizes.tokens, width = sizes.d_model();
-  const auto qkv = random_numbers(rows * 3 * width), dy = random_numbers(rows * width);
-  auto y = random_numbers(rows * width), dqkv = qkv, log_sum_exp = random_numbers(rows * sizes.heads);
-  const auto forward = [&] {
-    kernels::Attention<float>::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes);
+  const auto qkv = numbers<Number>(rows * 3 * width), dy = numbers<Number>(rows * width);
+  auto y = numbers<Number>(rows * width), dqkv = numbers<Number>(rows * 3 * width);
+  auto log_sum_exp = random_numbers(rows * sizes.heads);
+  const auto forward = [&] { Attention::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes); };
+  const auto backward = [&] {
+    if constexpr (std::is_same_v<Number, float>) {
+      Attention::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), {dqkv.data(), false}, sizes);
+    } else {
+      Attention::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), dqkv.data(), sizes);
+    }
   };
   forward();
   const double pairs = static_cast<double>(rows * (sizes.tokens + 1)) / 2;
   const double products = (pass != Pass::backward ? 2 : 0) + (pass != Pass::forward ? 5 : 0);
-  measure_operations(state, products * 2 * pairs * static_cast<double>(width), [&] {
+  const double operations = products * 2 * pairs * static_cast<double>(width);
+  const auto measured = [&] {
     if (pass != Pass::backward) forward();
-    if (pass != Pass::forward) {
-      kernels::Attention<float>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(),
-                                          {dqkv.data(), false}, sizes);
-    }
-  });
+    if (pass != Pass::forward) backward();
+  };
+  measure_operations(state, operations, measured, peak);
 }
+
+void attention(benchmark::State& state, Pass pass) { run_attention<float>(state, pass, fp32_peak); }
+void attention_bf16(benchmark::State& state, Pass pass) { run_attention<Bfloat16>(state, pass, bf16_peak); }
 
 void attention_lengths(benchmark::internal::Benchmark* bench) {
   bench->Apply(in_passes)->ArgName("tokens")->Arg(256)->Arg(512)->Arg(1024);
@@ -143,6 +153,9 @@ void attention_lengths(benchmark::internal::Benchmark* bench) {
 BENCHMARK_CAPTURE(attention, forward, Pass::forward)->Apply(attention_lengths);
 BENCHMARK_CAPTURE(attention, backward, Pass::backward)->Apply(attention_lengths);
 BENCHMARK_CAPTURE(attention, both, Pass::both)->Apply(attention_lengths);
+BENCHMARK_CAPTURE(attention_bf16, forward, Pass::forward)->Apply(attention_lengths);
+BENCHMARK_CAPTURE(attention_bf16, backward, Pass::backward)->Apply(attention_lengths);
+BENCHMARK_CAPTURE(attention_bf16, both, Pass::both)->Apply(attention_lengths);
 
 /// GPT-2's output layer and loss, forward and backward. Counts the three products of the logits; computing
 /// them again, where not all fit at once, is the operation's own business.

@@ -70,6 +70,7 @@
 #include <exfusion/ops/recompute.hpp>
 #include <exfusion/ops/rms_norm.hpp>
 #include <exfusion/ops/select_token.hpp>
+#include <exfusion/ops/self_attention.hpp>
 #include <exfusion/ops/silu.hpp>
 #include <exfusion/ops/softmax.hpp>
 #include <exfusion/ops/sparse_moe.hpp>

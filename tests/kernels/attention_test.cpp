@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <tuple>
+#include <type_traits>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <omp.h>
@@ -18,28 +21,57 @@ using kernels::Attention;
 using kernels::AttentionSizes;
 using testing::NaiveAttention;
 
-/// One problem in T, and what the kernel makes of it.
+double exact(double value) { return value; }
+double exact(float value) { return static_cast<double>(value); }
+double exact(Bfloat16 value) { return static_cast<double>(static_cast<float>(value)); }
+
 template <class T>
+std::vector<double> exact(const std::vector<T>& values) {
+  std::vector<double> result(values.size());
+  std::ranges::transform(values, result.begin(), [](T value) { return exact(value); });
+  return result;
+}
+
+/// One problem in T, its arrays in Source (T or Bfloat16), and what the kernel makes of it.
+template <class T, class Source = T>
 struct Problem {
   AttentionSizes sizes;
-  std::vector<T> qkv, dy, y, log_sum_exp, dqkv;
+  std::vector<Source> qkv, dy, y, dqkv;
+  std::vector<T> log_sum_exp;
 
   explicit Problem(AttentionSizes problem_sizes, double std = 1.0) : sizes(problem_sizes) {
     const auto numbers = static_cast<std::size_t>(sizes.batch * sizes.tokens * sizes.d_model());
     Rng rng(3);
-    for (auto [values, size, spread] : {std::tuple(&qkv, 3 * numbers, std), std::tuple(&dy, numbers, 1.0)}) {
-      values->resize(size);
-      rng.fill_normal(std::span<T>(*values), 0.0, spread);
-    }
+    for (auto [values, size, spread] : {std::tuple(&qkv, 3 * numbers, std), std::tuple(&dy, numbers, 1.0)})
+      *values = normal(size, spread, rng);
     y.resize(numbers);
     dqkv.resize(3 * numbers);
     log_sum_exp.resize(static_cast<std::size_t>(sizes.batch * sizes.heads * sizes.tokens));
   }
 
+  static Source source(T value) {
+    if constexpr (std::is_same_v<Source, T>) {
+      return value;
+    } else {
+      return Bfloat16::from(static_cast<float>(value));
+    }
+  }
+  static std::vector<Source> normal(std::size_t size, double std, Rng& rng) {
+    std::vector<T> values(size);
+    rng.fill_normal(std::span<T>(values), 0.0, std);
+    std::vector<Source> result(size);
+    std::ranges::transform(values, result.begin(), source);
+    return result;
+  }
+
   void forward() { Attention<T>::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes); }
   void backward(bool accumulate = false) {
-    Attention<T>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), {dqkv.data(), accumulate},
-                           sizes);
+    if constexpr (std::is_same_v<Source, T>) {
+      Attention<T>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), {dqkv.data(), accumulate},
+                             sizes);
+    } else {
+      Attention<T>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), dqkv.data(), sizes);
+    }
   }
   void both() {
     forward();
@@ -51,35 +83,32 @@ template <class T>
 double largest_difference(const std::vector<T>& values, const std::vector<double>& expected) {
   double worst = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(values[i]) - expected[i]);
+    const double difference = std::abs(exact(values[i]) - expected[i]);
     if (!(difference <= worst)) worst = difference;  // NaN counts
   }
   return worst;
 }
 
-template <class T>
-void expect_matches_naive(Problem<T>& run, double tolerance) {
-  SCOPED_TRACE("T = " + std::to_string(run.sizes.tokens) + ", d_head = " + std::to_string(run.sizes.d_head) +
-               (run.sizes.causal ? ", causal" : ", full"));
-  const std::vector<double> qkv(run.qkv.begin(), run.qkv.end()), dy(run.dy.begin(), run.dy.end());
-  const NaiveAttention naive{run.sizes, qkv.data()};
+template <class T, class Source>
+void expect_matches_naive(const AttentionSizes& sizes, double tolerance) {
+  Problem<T, Source> run(sizes);
+  SCOPED_TRACE("T = " + std::to_string(sizes.tokens) + ", d_head = " + std::to_string(sizes.d_head) +
+               (sizes.causal ? ", causal" : ", full"));
+  const std::vector<double> qkv = exact(run.qkv), dy = exact(run.dy);
+  const NaiveAttention naive{sizes, qkv.data()};
   run.both();
   EXPECT_LE(largest_difference(run.y, naive.forward()), tolerance);
   EXPECT_LE(largest_difference(run.log_sum_exp, naive.log_sum_exp()), tolerance);
   EXPECT_LE(largest_difference(run.dqkv, naive.backward(dy.data())), tolerance);
 }
 
-template <class T>
+template <class T, class Source = T>
 void expect_matches_naive_for_many_sizes(double tolerance) {
   for (bool causal : {false, true}) {
-    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421}) {
-      Problem<T> run({2, tokens, 3, 16, causal});
-      expect_matches_naive(run, tolerance);
-    }
-    for (Index d_head : {1, 3, 7, 17, 64, 65, 128, 200, 256}) {
-      Problem<T> run({1, 119, 2, d_head, causal});
-      expect_matches_naive(run, tolerance);
-    }
+    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421})
+      expect_matches_naive<T, Source>({2, tokens, 3, 16, causal}, tolerance);
+    for (Index d_head : {1, 3, 7, 17, 64, 65, 128, 200, 256})
+      expect_matches_naive<T, Source>({1, 119, 2, d_head, causal}, tolerance);
   }
 }
 
@@ -87,29 +116,11 @@ TEST(AttentionKernel, MatchesTheNaiveOneInDouble) { expect_matches_naive_for_man
 
 TEST(AttentionKernel, MatchesTheNaiveOneInFloat) { expect_matches_naive_for_many_sizes<float>(1e-5); }
 
-// Of rounded inputs nothing but the probabilities and their gradients loses digits.
+// y and the gradients are rounded, and so are y as the backward pass reads it, the probabilities and their
+// gradients.
 TEST(AttentionKernel, MatchesTheNaiveOneToTheDigitsOfBfloat16) {
-  const auto expect_close = [](const AttentionSizes& sizes) {
-    Problem<float> run(sizes);
-    run.sizes.rounds = true;
-    for (auto* values : {&run.qkv, &run.dy}) {
-      for (float& value : *values) value = static_cast<float>(Bfloat16::from(value));
-    }
-    expect_matches_naive(run, 0.02);
-  };
-  for (bool causal : {false, true}) {
-    for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421}) expect_close({2, tokens, 3, 16, causal});
-    for (Index d_head : {1, 3, 7, 17, 64, 65, 128, 200, 256}) expect_close({1, 119, 2, d_head, causal});
-  }
-}
-
-TEST(AttentionKernel, RoundsNothingInDouble) {
-  Problem<double> exact({2, 67, 2, 9, true}), rounded = exact;
-  rounded.sizes.rounds = true;
-  exact.both();
-  rounded.both();
-  EXPECT_EQ(exact.y, rounded.y);
-  EXPECT_EQ(exact.dqkv, rounded.dqkv);
+  expect_matches_naive_for_many_sizes<float, Bfloat16>(0.02);
+  expect_matches_naive_for_many_sizes<double, Bfloat16>(0.02);
 }
 
 TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
@@ -124,22 +135,32 @@ TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
   }
 }
 
-TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
+using Arrays = ::testing::Types<float, Bfloat16>;
+
+/// The tests below are run for arrays in float and in bfloat16.
+template <class Source>
+class AttentionArrays : public ::testing::Test {
+ public:
+  static void fill(std::vector<Source>& values, float value) {
+    std::ranges::fill(values, Problem<float, Source>::source(value));
+  }
+};
+TYPED_TEST_SUITE(AttentionArrays, Arrays);
+
+TYPED_TEST(AttentionArrays, GiveTheSameBitsForAnyNumberOfThreads) {
   for (const AttentionSizes& sizes : {AttentionSizes{3, 131, 3, 24, false},
                                       {3, 131, 3, 24, true},
                                       {1, 421, 1, 24, false},
-                                      {1, 421, 2, 24, true},
-                                      {3, 131, 3, 24, true, true},
-                                      {1, 421, 1, 24, false, true}}) {
-    Problem<float> run(sizes);
+                                      {1, 421, 2, 24, true}}) {
+    Problem<float, TypeParam> run(sizes);
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     run.both();
-    const Problem<float> serial = run;
+    const Problem<float, TypeParam> serial = run;
     for (int count : {2, 3, 5}) {
       omp_set_num_threads(count);
-      std::ranges::fill(run.y, NAN);
-      std::ranges::fill(run.dqkv, NAN);
+      this->fill(run.y, NAN);
+      this->fill(run.dqkv, NAN);
       run.both();
       EXPECT_EQ(run.y, serial.y);
       EXPECT_EQ(run.log_sum_exp, serial.log_sum_exp);
@@ -149,18 +170,15 @@ TEST(AttentionKernel, GivesTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
-class CausalAttentionKernel : public ::testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Rounds, CausalAttentionKernel, ::testing::Bool());
-
-TEST_P(CausalAttentionKernel, LaterTokensDoNotTouchEarlierResults) {
+TYPED_TEST(AttentionArrays, OfLaterTokensDoNotTouchEarlierResults) {
   constexpr Index tokens = 230;
-  Problem<float> run({1, tokens, 2, 20, true, GetParam()});
+  Problem<float, TypeParam> run({1, tokens, 2, 20, true});
   run.forward();
-  const Problem<float> before = run;
+  const Problem<float, TypeParam> before = run;
   for (Index changed : {1, 23, 24, 63, 64, 95, 96, 97, 149, 191, 192, 193, 229}) {
     run = before;
     const auto first = run.qkv.begin() + changed * 3 * run.sizes.d_model();
-    std::fill(first, first + 3 * run.sizes.d_model(), 1e4F);
+    std::fill(first, first + 3 * run.sizes.d_model(), run.source(1e4F));
     run.forward();
     const auto end = static_cast<std::ptrdiff_t>(changed * run.sizes.d_model());
     EXPECT_TRUE(std::equal(run.y.begin(), run.y.begin() + end, before.y.begin())) << changed;
@@ -174,39 +192,35 @@ TEST_P(CausalAttentionKernel, LaterTokensDoNotTouchEarlierResults) {
   for (auto& word : room) word = 0xFFFFFFFFU;
 }
 
-TEST(AttentionKernel, DoesNotReadWhatTheStackHeld) {
+TYPED_TEST(AttentionArrays, DoNotTakeUpWhatMemoryHeld) {
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
   for (const AttentionSizes& size :
        {AttentionSizes{1, 17, 1, 3}, {1, 50, 1, 64}, {1, 150, 1, 48}, {1, 300, 1, 200}}) {
     for (bool causal : {false, true}) {
-      for (bool rounds : {false, true}) {
-        AttentionSizes sizes = size;
-        sizes.causal = causal;
-        sizes.rounds = rounds;
-        Problem<float> clean(sizes), run(sizes);
-        clean.both();
-        leave_nan_on_the_stack();
-        run.forward();
-        leave_nan_on_the_stack();
-        run.backward();
-        EXPECT_EQ(run.y, clean.y);
-        EXPECT_EQ(run.dqkv, clean.dqkv);
-      }
+      AttentionSizes sizes = size;
+      sizes.causal = causal;
+      Problem<float, TypeParam> clean(sizes), run(sizes), dirty(sizes);
+      clean.both();
+      this->fill(dirty.qkv, NAN);
+      dirty.both();  // leaves NaN in the threads' scratch memory
+      leave_nan_on_the_stack();
+      run.forward();
+      leave_nan_on_the_stack();
+      run.backward();
+      EXPECT_EQ(run.y, clean.y);
+      EXPECT_EQ(run.dqkv, clean.dqkv);
     }
   }
   omp_set_num_threads(threads);
 }
 
-TEST(AttentionKernel, StaysFiniteWithHugeLogits) {
+TYPED_TEST(AttentionArrays, StayFiniteWithHugeLogits) {
   for (bool causal : {false, true}) {
-    for (bool rounds : {false, true}) {
-      Problem<float> run({1, 131, 2, 16, causal, rounds}, 1e4);
-      run.both();
-      for (const auto* values : {&run.y, &run.log_sum_exp, &run.dqkv}) {
-        EXPECT_TRUE(std::ranges::all_of(*values, [](float value) { return std::isfinite(value); }));
-      }
-    }
+    Problem<float, TypeParam> run({1, 131, 2, 16, causal}, 1e4);
+    run.both();
+    for (const auto& values : {exact(run.y), exact(run.log_sum_exp), exact(run.dqkv)})
+      EXPECT_TRUE(std::ranges::all_of(values, [](double value) { return std::isfinite(value); }));
   }
 }
 

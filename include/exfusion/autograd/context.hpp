@@ -28,7 +28,7 @@ struct Context {
   /// Whether Transformer blocks save nothing but their input and are computed again in the backward pass
   /// (`ops::recompute`).
   bool recompute = false;
-  /// Of the products of linear operations and of attention.
+  /// Of the products of linear operations and of self-attention.
   Precision precision = Precision::fp32;
   /// Set while something is computed again: what takes note of each pass must not take note of this one.
   bool replay = false;

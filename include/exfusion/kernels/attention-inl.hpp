@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <omp.h>
+
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/attention_backward.hpp>
@@ -15,87 +17,146 @@ namespace detail {
 /// Pieces of work that keep many threads busy. Heads are cut up where they are fewer.
 inline constexpr Index enough_attention_pieces = 32;
 
-/// How the gradient of each head is cut up: its blocks of keys are dealt out to parts in turn. The first part
-/// writes the gradient of the queries in place, the others to scratch memory, from where they are added.
-template <Scalar T>
-struct AttentionParts {
-  AttentionSizes sizes;
-  Index keys = AttentionBlocks<T>(sizes.d_head).keys;  ///< Keys of a block.
-  Index heads = sizes.batch * sizes.heads;
-  Index count = std::clamp<Index>((enough_attention_pieces + heads - 1) / std::max<Index>(heads, 1), 1,
-                                  std::max<Index>((sizes.tokens + keys - 1) / keys, 1));
+/// y and log_sum_exp (may be null) of all heads.
+template <class Factors>
+void attention_forward(const typename Factors::Source* qkv, typename Factors::Source* y,
+                       typename Factors::T* log_sum_exp, const AttentionSizes& sizes) {
+  using Forward = AttentionForward<Factors>;
+  const AttentionBlocks<typename Factors::T> blocks(sizes.d_head);
+  const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
+  const bool few = rows * ((sizes.tokens + most - 1) / most) < enough_attention_pieces;
+  const Index chunk = few ? blocks.queries : most, chunks = (sizes.tokens + chunk - 1) / chunk;
+  parallel_for(rows * chunks, 1, [&](Index item, Index) {
+    const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
+    const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
+    Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first))
+        .run(head_matrix(y, sizes, batch, head),
+             log_sum_exp == nullptr ? nullptr : log_sum_exp + row * sizes.tokens);
+  });
+}
 
-  Index scratch_size() const { return heads * sizes.tokens * (count + (count - 1) * sizes.d_head); }
-  T* delta(T* scratch, Index row, Index part) const { return scratch + (row * count + part) * sizes.tokens; }
-  HeadMatrix<T> dqueries(T* scratch, Index row, Index part) const {
-    const Index matrix = row * (count - 1) + part - 1;
-    return {scratch + heads * count * sizes.tokens + matrix * sizes.tokens * sizes.d_head, sizes.d_head,
-            sizes.d_head};
+/// What the gradients of all heads are computed from and written to.
+template <class Factors>
+struct AttentionGradients {
+  using T = typename Factors::T;
+  using Source = typename Factors::Source;
+
+  const Source *qkv, *y;
+  const T* log_sum_exp;
+  const Source* dy;
+  Source* dqkv;
+  bool accumulate;
+  const AttentionSizes& sizes;
+
+  /// A head of a sequence.
+  AttentionSaved<Factors> saved(Index row) const {
+    const Index batch = row / sizes.heads, head = row % sizes.heads;
+    return {{qkv, sizes, batch, head},
+            head_matrix(y, sizes, batch, head),
+            head_matrix(dy, sizes, batch, head),
+            log_sum_exp + row * sizes.tokens};
+  }
+  HeadTriple<Source> gradient(Index row) const { return {dqkv, sizes, row / sizes.heads, row % sizes.heads}; }
+};
+
+/// How the work on the gradient of each head is cut up: its blocks of keys are dealt out to parts in turn,
+/// each of which has a gradient of the queries.
+template <class Factors>
+class AttentionParts {
+  using T = typename Factors::T;
+  using Blocks = AttentionBlocks<T>;
+
+ public:
+  explicit AttentionParts(AttentionGradients<Factors> all)
+      : all_(all),
+        blocks_(all.sizes.d_head),
+        tokens_(all.sizes.tokens),
+        heads_(all.sizes.batch * all.sizes.heads),
+        count_(std::clamp<Index>((enough_attention_pieces + heads_ - 1) / std::max<Index>(heads_, 1), 1,
+                                 std::max<Index>((tokens_ + blocks_.keys - 1) / blocks_.keys, 1))) {}
+
+  void run() const {
+    // Each thread has room for one head at a time, and each part of several for its sums until they are
+    // added.
+    const Index threads = omp_get_max_threads(), room = delta_size() + (count_ == 1 ? matrix_size() : 0);
+    T* memory = scratch<T>(threads * room + (count_ == 1 ? 0 : heads_ * count_ * matrix_size()));
+    T* shared = memory + threads * room;
+    parallel_for(heads_ * count_, 1, [&](Index item, Index) {
+      T* own = memory + omp_get_thread_num() * room;
+      T* dqueries = count_ == 1 ? own + delta_size() : shared + item * matrix_size();
+      run_part(item / count_, item % count_, {own, dqueries});
+      if (count_ == 1) write_queries(item, dqueries, 0, tokens_);
+    });
+    if (count_ == 1) return;
+    constexpr Index some = 64;
+    const Index pieces = (tokens_ + some - 1) / some;
+    parallel_for(heads_ * pieces, 1, [&](Index item, Index) {
+      const Index row = item / pieces, begin = item % pieces * some, end = std::min(tokens_, begin + some);
+      T* first = shared + row * count_ * matrix_size();
+      for (Index part = 1; part < count_; ++part)
+        add_queries(first + part * matrix_size(), first, all_.sizes.causal ? part * blocks_.keys : 0, begin,
+                    end);
+      write_queries(row, first, begin, end);
+    });
   }
 
-  /// Adds up the parts of the gradient of queries [begin, end) of one head.
-  void combine(T* scratch, Index row, HeadMatrix<T> to, Index begin, Index end) const {
-    for (Index part = 1; part < count; ++part) {
-      const HeadMatrix<T> from = dqueries(scratch, row, part);
-      for (Index q = std::max(begin, sizes.causal ? part * keys : 0); q < end; ++q) {
-        unpack_row(from.row(q), T{1}, to, q, true);
-      }
+ private:
+  Index delta_size() const { return Blocks::round_up(tokens_, Blocks::line); }
+  Index matrix_size() const { return Blocks::round_up(tokens_, Factors::Product::tile_rows) * blocks_.step; }
+
+  void run_part(Index row, Index part, AttentionRoom<T> room) const {
+    const AttentionSaved<Factors> saved = all_.saved(row);
+    AttentionBackward<Factors> backward(saved, all_.sizes, room);
+    for (Index key = part * blocks_.keys; key < tokens_; key += count_ * blocks_.keys)
+      backward.run(key, key == part * blocks_.keys, all_.gradient(row), all_.accumulate);
+  }
+
+  // Rows of `to` += rows of `from`, those of queries from `begin` to `end` that are not before `first`.
+  void add_queries(const T* from, T* to, Index first, Index begin, Index end) const {
+    for (Index q = std::max(begin, first); q < end; ++q) {
+      const T* row = from + q * blocks_.step;
+      write<T>({to + q * blocks_.step, true}, 0, all_.sizes.d_head, [=](Index c) { return row[c]; });
     }
   }
+
+  void write_queries(Index row, const T* dqueries, Index begin, Index end) const {
+    const auto gradient = all_.gradient(row).queries;
+    for (Index q = begin; q < end; ++q) {
+      prefetch_row(gradient, std::min(q + rows_ahead, end - 1));
+      unpack_row(dqueries + q * blocks_.step, attention_scale<T>(all_.sizes), gradient, q, all_.accumulate);
+    }
+  }
+
+  AttentionGradients<Factors> all_;
+  Blocks blocks_;
+  Index tokens_, heads_;
+  Index count_;  ///< Parts of a head.
 };
 
 }  // namespace detail
 
 template <Scalar T>
 void Attention<T>::forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSizes& sizes) {
-  detail::with_attention_factors<T>(sizes.rounds, [&]<class Factors>(Factors) {
-    using Forward = detail::AttentionForward<Factors>;
-    const detail::AttentionBlocks<T> blocks(sizes.d_head);
-    const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
-    const bool few = rows * ((sizes.tokens + most - 1) / most) < detail::enough_attention_pieces;
-    const Index chunk = few ? blocks.queries : most, chunks = (sizes.tokens + chunk - 1) / chunk;
-    parallel_for(rows * chunks, 1, [&](Index item, Index) {
-      const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
-      const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
-      T* log_sum_exp_row = log_sum_exp == nullptr ? nullptr : log_sum_exp + row * sizes.tokens;
-      Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first))
-          .run(detail::head_matrix(y, sizes, batch, head), log_sum_exp_row);
-    });
-  });
+  detail::attention_forward<detail::AttentionFactors<detail::PlainNumbers<T>>>(qkv, y, log_sum_exp, sizes);
+}
+
+template <Scalar T>
+void Attention<T>::forward(const Bfloat16* qkv, Bfloat16* y, T* log_sum_exp, const AttentionSizes& sizes) {
+  detail::attention_forward<detail::AttentionFactors<detail::Bfloat16Numbers<T>>>(qkv, y, log_sum_exp, sizes);
 }
 
 template <Scalar T>
 void Attention<T>::backward(const T* qkv, const T* y, const T* log_sum_exp, const T* dy,
                             GradientTarget<T> dqkv, const AttentionSizes& sizes) {
-  if (sizes.tokens == 0) return;
-  const detail::AttentionParts<T> parts{sizes};
-  T* room = scratch<T>(parts.scratch_size());
-  detail::with_attention_factors<T>(sizes.rounds, [&]<class Factors>(Factors) {
-    parallel_for(parts.heads * parts.count, 1, [&](Index item, Index) {
-      const Index row = item / parts.count, part = item % parts.count;
-      const Index batch = row / sizes.heads, head = row % sizes.heads;
-      const detail::AttentionSaved<T> saved{{qkv, sizes, batch, head},
-                                            detail::head_matrix(y, sizes, batch, head),
-                                            detail::head_matrix(dy, sizes, batch, head),
-                                            log_sum_exp + row * sizes.tokens};
-      detail::HeadTriple<T> gradient{dqkv.data, sizes, batch, head};
-      detail::AttentionBackward<Factors> backward(saved, sizes, parts.delta(room, row, part));
-      for (Index key = part * parts.keys; key < sizes.tokens; key += parts.count * parts.keys) {
-        const bool first = key == part * parts.keys;
-        backward.run(key, first, gradient, dqkv.accumulate,
-                     part == 0 ? gradient.queries : parts.dqueries(room, row, part),
-                     !first || (part == 0 && dqkv.accumulate));
-      }
-    });
-  });
-  if (parts.count == 1) return;
-  constexpr Index some = 64;
-  const Index pieces = (sizes.tokens + some - 1) / some;
-  parallel_for(parts.heads * pieces, 1, [&](Index item, Index) {
-    const Index row = item / pieces, begin = item % pieces * some;
-    detail::HeadTriple<T> gradient{dqkv.data, sizes, row / sizes.heads, row % sizes.heads};
-    parts.combine(room, row, gradient.queries, begin, std::min(sizes.tokens, begin + some));
-  });
+  using Factors = detail::AttentionFactors<detail::PlainNumbers<T>>;
+  detail::AttentionParts<Factors>({qkv, y, log_sum_exp, dy, dqkv.data, dqkv.accumulate, sizes}).run();
+}
+
+template <Scalar T>
+void Attention<T>::backward(const Bfloat16* qkv, const Bfloat16* y, const T* log_sum_exp, const Bfloat16* dy,
+                            Bfloat16* dqkv, const AttentionSizes& sizes) {
+  using Factors = detail::AttentionFactors<detail::Bfloat16Numbers<T>>;
+  detail::AttentionParts<Factors>({qkv, y, log_sum_exp, dy, dqkv, false, sizes}).run();
 }
 
 }  // namespace exfusion::kernels

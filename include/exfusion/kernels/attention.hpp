@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/scalar.hpp>
 #include <exfusion/core/tensor.hpp>
 
@@ -13,8 +14,6 @@ struct AttentionSizes {
   Index heads = 0;
   Index d_head = 0;
   bool causal = false;
-  /// Whether float factors of the products are rounded to bfloat16; sums and softmax keep all digits.
-  bool rounds = false;
 
   Index d_model() const { return heads * d_head; }
 };
@@ -31,11 +30,18 @@ struct Attention {
   /// logarithm of each row's sum of exponentials. Parallel over blocks of queries.
   static void forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSizes& sizes);
 
+  /// The same in bf16: y is rounded, and so are the probabilities where the CPU multiplies bfloat16 numbers.
+  /// Sums and the softmax keep all digits.
+  static void forward(const Bfloat16* qkv, Bfloat16* y, T* log_sum_exp, const AttentionSizes& sizes);
+
   /// dqkv [B, T, 3D] (+)= the gradient through y and log_sum_exp as `forward` left them. Parallel over heads,
-  /// and over parts of their keys where heads are few; the partial sums are kept in the thread's scratch
-  /// memory.
+  /// and over parts of their keys where heads are few; the gradient of queries is summed up in the calling
+  /// thread's scratch memory.
   static void backward(const T* qkv, const T* y, const T* log_sum_exp, const T* dy, GradientTarget<T> dqkv,
                        const AttentionSizes& sizes);
+  /// The same in bf16; dqkv is overwritten, each number rounded once.
+  static void backward(const Bfloat16* qkv, const Bfloat16* y, const T* log_sum_exp, const Bfloat16* dy,
+                       Bfloat16* dqkv, const AttentionSizes& sizes);
 };
 
 }  // namespace exfusion::kernels

@@ -7,11 +7,20 @@
 namespace exfusion::kernels::detail {
 
 /// What the gradient of one head of one sequence starts from.
-template <Scalar T>
+template <class Factors>
 struct AttentionSaved {
-  HeadTriple<const T> head;
-  HeadMatrix<const T> y, dy;
-  const T* log_sum_exp;  ///< [T]
+  using Source = typename Factors::Source;
+
+  HeadTriple<const Source> head;
+  HeadMatrix<const Source> y, dy;
+  const typename Factors::T* log_sum_exp;  ///< [T]
+};
+
+/// Memory for what there is of each query while one head's keys are gone through.
+template <Scalar T>
+struct AttentionRoom {
+  T* delta;     ///< [T]: the product of each row of y with that of dy.
+  T* dqueries;  ///< The gradient so far, not scaled yet: whole tiles of rows, as far apart as packed ones.
 };
 
 /// The gradients of blocks of keys and values, and what they add to those of the queries (arXiv 2307.08691,
@@ -19,6 +28,7 @@ struct AttentionSaved {
 template <class Factors>
 class AttentionBackward {
   using T = typename Factors::T;
+  using Source = typename Factors::Source;
   using Packed = typename Factors::Packed;
   using Product = typename Factors::Product;
   using Blocks = AttentionBlocks<T>;
@@ -26,15 +36,13 @@ class AttentionBackward {
   using Vector = typename S::Vector;
 
  public:
-  /// `delta` [T] is room for the product of each row of y with that of dy.
-  AttentionBackward(const AttentionSaved<T>& saved, const AttentionSizes& sizes, T* delta)
-      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head), delta_(delta) {}
+  AttentionBackward(const AttentionSaved<Factors>& saved, const AttentionSizes& sizes, AttentionRoom<T> room)
+      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head), room_(room) {}
 
   /// Writes the rows of dkeys and dvalues from `first_key` on, as many as a block has, or adds to them if
-  /// `accumulate`. Writes the rows of dqueries that see one of these keys, or adds if `accumulate_queries`.
-  /// The `first` call on an object must be the one with the most queries.
-  void run(Index first_key, bool first, HeadTriple<T> gradient, bool accumulate, HeadMatrix<T> dqueries,
-           bool accumulate_queries) {
+  /// `accumulate`. The `first` call on an object must be the one with the most queries: it writes the rows of
+  /// dqueries that see one of its keys, other calls add to them.
+  void run(Index first_key, bool first, HeadTriple<Source> gradient, bool accumulate) {
     [[maybe_unused]] const typename Product::Registers registers;
     const Index keys = std::min(blocks_.keys, sizes_.tokens - first_key);
     load_keys(first_key, keys);
@@ -42,72 +50,73 @@ class AttentionBackward {
     for (Index query = first_query; query < sizes_.tokens; query += blocks_.queries) {
       const Index count = std::min(blocks_.queries, sizes_.tokens - query);
       load_queries(query, count, first);
-      add_queries({sizes_.causal, query, count, first_key, keys}, query != first_query, dqueries);
-      for (Index q = std::max(query, sizes_.causal ? first_key : 0); q < query + count; ++q) {
-        unpack_row(dqueries_ + (q - query) * blocks_.step, attention_scale<T>(sizes_), dqueries, q,
-                   accumulate_queries);
-      }
+      add_queries({sizes_.causal, query, count, first_key, keys}, query != first_query, !first);
     }
     store_keys(first_key, keys, gradient, accumulate);
   }
 
  private:
   void load_keys(Index first, Index count) {
-    pack_depth<Factors>(saved_.head.keys, first, count, T{1}, keys_, blocks_.width, blocks_.step);
+    pack_depth<Factors>(saved_.head.keys, first, count, keys_, blocks_.width, blocks_.step);
     pack_transposed<Factors>(saved_.head.keys, first, count, keys_t_, blocks_.transposed_step);
     pack_transposed<Factors>(saved_.head.values, first, count, values_t_, blocks_.transposed_step);
   }
 
   void load_queries(Index first, Index count, bool with_delta) {
     const Index padded = Blocks::round_up(count, Product::tile_rows);
-    const T scale = attention_scale<T>(sizes_);
     const Index width = Factors::row_numbers(blocks_.width);
-    pack_rows<Factors>(saved_.head.queries, first, count, scale, queries_, padded, width, blocks_.step);
-    pack_rows<Factors>(saved_.dy, first, count, T{1}, dy_, padded, width, blocks_.step);
-    if constexpr (rounds) {
-      pack_depth<Factors>(saved_.head.queries, first, count, scale, paired_.queries, blocks_.width,
-                          blocks_.step);
-      pack_depth<Factors>(saved_.dy, first, count, T{1}, paired_.dy, blocks_.width, blocks_.step);
+    pack_rows<Factors>(saved_.head.queries, first, count, queries_, padded, width, blocks_.step);
+    pack_rows<Factors>(saved_.dy, first, count, dy_, padded, width, blocks_.step);
+    if constexpr (pairs) {
+      pack_depth<Factors>(saved_.head.queries, first, count, paired_.queries, blocks_.width, blocks_.step);
+      pack_depth<Factors>(saved_.dy, first, count, paired_.dy, blocks_.width, blocks_.step);
     }
     for (Index q = 0; q < count && with_delta; ++q) {
       prefetch_row(saved_.y, first + std::min(q + rows_ahead, count - 1));
-      const T *y = saved_.y.row(first + q), *dy = saved_.dy.row(first + q);
-      delta_[first + q] = sum<T>(sizes_.d_head, [=](Index c) { return y[c] * dy[c]; });
+      const Source *y = saved_.y.row(first + q), *dy = saved_.dy.row(first + q);
+      room_.delta[first + q] =
+          sum<T>(sizes_.d_head, [=](Index c) { return Factors::exact(y[c]) * Factors::exact(dy[c]); });
     }
   }
 
-  void store_keys(Index first, Index count, HeadTriple<T> gradient, bool accumulate) const {
+  void store_keys(Index first, Index count, HeadTriple<Source> gradient, bool accumulate) const {
     for (Index key = 0; key < count; ++key) {
       prefetch_row(gradient.keys, first + std::min(key + rows_ahead, count - 1));
       prefetch_row(gradient.values, first + std::min(key + rows_ahead, count - 1));
-      unpack_row(dkeys_ + key * blocks_.step, T{1}, gradient.keys, first + key, accumulate);
+      unpack_row(dkeys_ + key * blocks_.step, scale_, gradient.keys, first + key, accumulate);
       unpack_row(dvalues_ + key * blocks_.step, T{1}, gradient.values, first + key, accumulate);
     }
   }
 
-  void add_queries(const AttentionMask& mask, bool accumulate, HeadMatrix<T> dqueries) {
+  void add_queries(const AttentionMask& mask, bool accumulate, bool accumulate_queries) {
     multiply_scores<Factors>(queries_, keys_t_, probabilities_, blocks_, mask, sizes_.d_head);
     multiply_scores<Factors>(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
     for (Index q = 0; q < mask.queries; ++q) {
-      prefetch_row(dqueries, mask.first_query + q);
       prefetch_next(mask.first_query + q + blocks_.queries);
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
-    if constexpr (rounds) {
+    if constexpr (pairs) {
       round_scores(mask);
-      multiply_scored(paired_.probabilities, paired_.dy, paired_.dscores, paired_.queries,
-                      paired_.dscore_rows, mask, accumulate);
+      multiply_scored(paired_.probabilities, paired_.dy, paired_.dscores, paired_.queries, mask, accumulate);
     } else {
-      multiply_scored(probabilities_, dy_, dscores_, queries_, dscores_, mask, accumulate);
+      multiply_scored(probabilities_, dy_, dscores_, queries_, mask, accumulate);
     }
+    multiply_by_keys<Factors>(dscore_rows(), keys_, room_.dqueries + mask.first_query * blocks_.step, blocks_,
+                              mask, {accumulate_queries});
   }
 
   void multiply_scored(const Packed* probabilities, const Packed* dy, const Packed* dscores,
-                       const Packed* queries, const Packed* dscore_rows, const AttentionMask& mask,
-                       bool accumulate) {
+                       const Packed* queries, const AttentionMask& mask, bool accumulate) {
     multiply_by_queries<Factors>(probabilities, dy, dvalues_, blocks_, mask, accumulate);
     multiply_by_queries<Factors>(dscores, queries, dkeys_, blocks_, mask, accumulate);
-    multiply_by_keys<Factors>(dscore_rows, keys_, dqueries_, blocks_, mask, {});
+  }
+
+  const Packed* dscore_rows() const {
+    if constexpr (pairs) {
+      return paired_.dscore_rows;
+    } else {
+      return dscores_;
+    }
   }
 
   void round_scores(const AttentionMask& mask) {
@@ -177,14 +186,15 @@ class AttentionBackward {
   void differentiate(Index row, Index keys, Index query) {
     T* p_row = probabilities_ + row;
     T* dp_row = dscores_ + row;
-    const T log_sum_exp = saved_.log_sum_exp[query], delta = delta_[query];
+    const T log_sum_exp = saved_.log_sum_exp[query], delta = room_.delta[query];
+    constexpr ExpBelowZero<T> exp{};
     for (Index key = 0; key < keys; key += Product::lanes) {
       Vector p, dp;
       S::load(p, p_row + key);
       S::load(dp, dp_row + key);
-      p -= log_sum_exp;
+      p = scale_ * p - log_sum_exp;
       p = p > T{0} ? Vector{} : p;  // above by rounding errors of huge scores
-      exp_below_zero<T>(p);
+      exp(p);
       S::store(p, p_row + key);
       S::store(p * (dp - delta), dp_row + key);
     }
@@ -193,9 +203,9 @@ class AttentionBackward {
     std::fill_n(dp_row + keys, zeros, T{0});
   }
 
-  static constexpr bool rounds = Factors::group > 1;
+  static constexpr bool pairs = Factors::group > 1;
 
-  /// What exists apart from the numbers that it is made of if these are rounded.
+  /// What exists apart from the numbers that it is made of if these are paired.
   struct Paired {
     alignas(storage_alignment) Packed queries[Blocks::paired_query_numbers];
     alignas(storage_alignment) Packed dy[Blocks::paired_query_numbers];
@@ -205,10 +215,11 @@ class AttentionBackward {
   };
   struct Nothing {};
 
-  const AttentionSaved<T>& saved_;
+  const AttentionSaved<Factors>& saved_;
   const AttentionSizes& sizes_;
+  T scale_ = attention_scale<T>(sizes_);
   Blocks blocks_;
-  T* delta_;
+  AttentionRoom<T> room_;
   alignas(storage_alignment) Packed keys_[Blocks::key_numbers];
   alignas(storage_alignment) Packed keys_t_[Blocks::transposed_numbers];
   alignas(storage_alignment) Packed values_t_[Blocks::transposed_numbers];
@@ -216,10 +227,9 @@ class AttentionBackward {
   alignas(storage_alignment) T dvalues_[Blocks::key_numbers];
   alignas(storage_alignment) Packed queries_[Blocks::query_numbers];
   alignas(storage_alignment) Packed dy_[Blocks::query_numbers];
-  alignas(storage_alignment) T dqueries_[Blocks::query_numbers];
   alignas(storage_alignment) T probabilities_[Blocks::score_numbers];
   alignas(storage_alignment) T dscores_[Blocks::score_numbers];
-  [[no_unique_address]] std::conditional_t<rounds, Paired, Nothing> paired_;
+  [[no_unique_address]] std::conditional_t<pairs, Paired, Nothing> paired_;
 };
 
 }  // namespace exfusion::kernels::detail

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <type_traits>
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/attention_factors.hpp>
@@ -123,56 +124,51 @@ template <class T>
 
 inline constexpr Index rows_ahead = 8;  ///< How far ahead of a copy rows are asked for.
 
-/// Copies rows [first, first + count) of `from`, times `scale`, to `to` [padded_count, width], zero-padded,
-/// with rows `step` apart: as a first factor. `width` counts numbers.
-template <class Factors, Scalar T>
-void pack_rows(HeadMatrix<const T> from, Index first, Index count, T scale, typename Factors::Packed* to,
-               Index padded_count, Index width, Index step) {
+/// Copies rows [first, first + count) of `from` to `to` [padded_count, width], zero-padded, with rows `step`
+/// apart: as a first factor. `width` counts numbers.
+template <class Factors>
+void pack_rows(HeadMatrix<const typename Factors::Source> from, Index first, Index count,
+               typename Factors::Packed* to, Index padded_count, Index width, Index step) {
+  using S = Simd<typename Factors::Packed>;
+  const Index depth = Factors::depth_of(width);
   for (Index r = 0; r < count; ++r, to += step) {
     prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
-    for (Index c = 0; c < width; c += Factors::S::lanes) {
-      typename Factors::Vector numbers;
-      Factors::load(numbers, from.row(first + r), c, from.d_head);
-      Factors::store(scale * numbers, to, c);
+    for (Index c = 0; c < depth; c += S::lanes) {
+      typename S::Vector packed;
+      Factors::load(packed, from.row(first + r), c, from.d_head);
+      S::store(packed, to + c);
     }
   }
   for (Index r = count; r < padded_count; ++r, to += step)
-    std::fill_n(to, Factors::depth_of(width), typename Factors::Packed{0});
+    std::fill_n(to, depth, typename Factors::Packed{0});
 }
 
 /// The same rows as a second factor: `to` [depth_of(count), width] with rows `step` apart, and rows of zeros
 /// up to a whole step.
-template <class Factors, Scalar T>
-void pack_depth(HeadMatrix<const T> from, Index first, Index count, T scale, typename Factors::Packed* to,
-                Index width, Index step) {
-  if constexpr (Factors::group == 1) {
-    pack_rows<Factors>(from, first, count, scale, to, count, width, step);
-  } else {
-    constexpr Index whole = 2 * Factors::Product::depth_step;
-    for (Index r = 0; r < count; r += 2, to += step) {
-      prefetch_row(from, first + std::min(r + rows_ahead, count - 1));
-      prefetch_row(from, first + std::min(r + 1 + rows_ahead, count - 1));
-      for (Index c = 0; c < width; c += Factors::S::lanes) {
-        typename Factors::Vector lower, upper = {};
-        Factors::load(lower, from.row(first + r), c, from.d_head);
-        if (r + 1 < count) Factors::load(upper, from.row(first + r + 1), c, from.d_head);
-        Factors::store_pairs(scale * lower, scale * upper, to + c);
-      }
-    }
-    for (Index r = (count + 1) / 2 * 2; r % whole != 0; r += 2, to += step) std::fill_n(to, width, 0);
+template <class Factors>
+void pack_depth(HeadMatrix<const typename Factors::Source> from, Index first, Index count,
+                typename Factors::Packed* to, Index width, Index step) {
+  constexpr Index group = Factors::group, whole = group * Factors::Product::depth_step;
+  Index r = 0;
+  for (; r < count; r += group, to += step) {
+    for (Index i = 0; i < group; ++i) prefetch_row(from, first + std::min(r + i + rows_ahead, count - 1));
+    for (Index c = 0; c < width; c += Factors::S::lanes)
+      Factors::pack(from.row(first + r) + c, from.d_head - c, from.row_stride, r + group <= count, to + c);
   }
+  for (; r % whole != 0; r += group, to += step) std::fill_n(to, width, typename Factors::Packed{0});
 }
 
 /// The transpose of rows [first, first + count) of `from` as a second factor, with rows `step` apart; both
 /// sizes are zero-padded to whole vectors.
-template <class Factors, Scalar T>
-void pack_transposed(HeadMatrix<const T> from, Index first, Index count, typename Factors::Packed* to,
-                     Index step) {
+template <class Factors>
+void pack_transposed(HeadMatrix<const typename Factors::Source> from, Index first, Index count,
+                     typename Factors::Packed* to, Index step) {
   using S = Simd<typename Factors::Packed>;
-  const Index depth = AttentionBlocks<T>::round_up(Factors::depth_of(from.d_head), S::lanes);
-  alignas(storage_alignment) typename Factors::Packed strip[S::lanes * Attention<T>::max_d_head];
+  const Index depth = (Factors::depth_of(from.d_head) + S::lanes - 1) / S::lanes * S::lanes;
+  alignas(storage_alignment)
+      typename Factors::Packed strip[S::lanes * Attention<typename Factors::T>::max_d_head];
   for (Index r = 0; r < count; r += S::lanes) {
-    pack_rows<Factors>(from, first + r, std::min<Index>(S::lanes, count - r), T{1}, strip, S::lanes,
+    pack_rows<Factors>(from, first + r, std::min<Index>(S::lanes, count - r), strip, S::lanes,
                        depth * Factors::group, depth);
     for (Index c = 0; c < depth; c += S::lanes) {
       typename S::Vector square[S::lanes];
@@ -192,6 +188,13 @@ void unpack_row(const T* from, T scale, HeadMatrix<T> to, Index token, bool accu
   } else {
     for (Index c = 0; c < to.d_head; ++c) row[c] = scale * from[c];
   }
+}
+/// The same rounded; nothing is ever added to a row in bf16.
+template <Scalar T>
+void unpack_row(const T* from, T scale, HeadMatrix<Bfloat16> to, Index token, bool /*accumulate*/) {
+  Bfloat16* row = to.row(token);
+#pragma omp simd
+  for (Index c = 0; c < to.d_head; ++c) row[c] = Bfloat16::from(static_cast<float>(scale * from[c]));
 }
 
 /// scores [queries, keys] = rows [queries, d_head] * transposed [d_head, keys], as far as the mask reaches.

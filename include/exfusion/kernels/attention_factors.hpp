@@ -11,20 +11,31 @@
 
 namespace exfusion::kernels::detail {
 
-/// How the factors of attention's products are stored: numbers as they are, or (`PairedBfloat16`) rounded,
-/// two that follow each other along the inner dimension in one packed element. The first factor has them in
-/// rows; in the second, a pair lies above each other.
+/// How the factors of attention's products are stored: one number in a packed element, or two that follow
+/// each other along the inner dimension. The first factor has them in rows; in the second, a pair lies above
+/// each other. They come from numbers in memory (`Source`), or have been computed in T.
 template <class Numbers>
 struct AttentionFactors {
   using Product = AttentionProduct<Numbers>;
+  using Source = typename Numbers::Source;
   using T = typename Numbers::Sum;
   using Packed = typename Numbers::Packed;
   using S = Simd<T>;
   using Vector = typename S::Vector;
+  using PackedVector = typename Simd<Packed>::Vector;
   static constexpr Index group = Numbers::group;
 
   /// Packed elements that `size` numbers along the inner dimension make.
   static constexpr Index depth_of(Index size) { return (size + group - 1) / group; }
+
+  /// A number in memory, in full precision.
+  static T exact(Source number) {
+    if constexpr (std::same_as<Source, T>) {
+      return number;
+    } else {
+      return static_cast<T>(static_cast<float>(number));
+    }
+  }
 
   /// Numbers of a first factor's row of `width`, with the zeros that make up a step along the inner
   /// dimension.
@@ -33,18 +44,27 @@ struct AttentionFactors {
     return (width + step - 1) / step * step;
   }
 
-  /// Numbers of a row of `size` from `column` on, zeros beyond its end.
-  [[gnu::always_inline]] static void load(Vector& numbers, const T* row, Index column, Index size) {
-    if (column + S::lanes <= size) {
-      S::load(numbers, row + column);
-      return;
-    }
-    alignas(Vector) T rest[S::lanes] = {};
-    if (column < size) std::copy(row + column, row + size, rest);
-    S::load(numbers, rest);
+  /// A vector of a first factor: the packed elements from `element` on of a row of `size` numbers, zeros
+  /// beyond its end.
+  [[gnu::always_inline]] static void load(PackedVector& packed, const Source* row, Index element,
+                                          Index size) {
+    const Index first = element * group;
+    if (first + group * S::lanes <= size) return Numbers::load(packed, row + first);
+    Source rest[group * S::lanes] = {};
+    if (first < size) std::copy(row + first, row + size, rest);
+    Numbers::load(packed, rest);
   }
 
-  /// Stores numbers of a first factor's row from `column` on.
+  /// `count` elements of a second factor, of a row and the one `step` numbers behind it, which is zeros
+  /// unless `complete`. Zeros up to a whole vector.
+  [[gnu::always_inline]] static void pack(const Source* row, Index count, Index step, bool complete,
+                                          Packed* to) {
+    if (count >= S::lanes && complete) return Numbers::template copy<S::lanes>(row, step, to);
+    for (Index i = 0; i < S::lanes; ++i)
+      to[i] = i < count ? Numbers::element(row + i, step, complete) : Packed{0};
+  }
+
+  /// Stores computed numbers of a first factor's row from `column` on.
   [[gnu::always_inline]] static void store(const Vector& numbers, Packed* row, Index column) {
     if constexpr (group == 1) {
       S::store(numbers, row + column);
@@ -59,9 +79,8 @@ struct AttentionFactors {
     std::memset(place(row, column), 0, static_cast<std::size_t>(count) * sizeof(Packed) / group);
   }
 
-  /// Pairs of numbers that are above each other in a matrix.
-  [[gnu::always_inline]] static typename Simd<Packed>::Vector pairs(const Vector& lower,
-                                                                    const Vector& upper) {
+  /// Pairs of computed numbers that are above each other in a matrix.
+  [[gnu::always_inline]] static PackedVector pairs(const Vector& lower, const Vector& upper) {
     return rounded(lower) | rounded(upper) << 16;
   }
   /// Stores them.
@@ -85,14 +104,5 @@ struct AttentionFactors {
     return (is_nan ? words | 0x400000U : nearest) >> 16;
   }
 };
-
-/// Calls `body(factors)` with the AttentionFactors that are wanted.
-template <Scalar T, class Body>
-void with_attention_factors(bool rounds, const Body& body) {
-  if constexpr (std::same_as<T, float>) {
-    if (rounds) return body(AttentionFactors<PairedBfloat16>());
-  }
-  body(AttentionFactors<PlainNumbers<T>>());
-}
 
 }  // namespace exfusion::kernels::detail

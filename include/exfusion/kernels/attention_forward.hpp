@@ -14,6 +14,7 @@ namespace exfusion::kernels::detail {
 template <class Factors>
 class AttentionForward {
   using T = typename Factors::T;
+  using Source = typename Factors::Source;
   using Packed = typename Factors::Packed;
   using Product = typename Factors::Product;
   using Blocks = AttentionBlocks<T>;
@@ -27,13 +28,14 @@ class AttentionForward {
   /// How many queries one object takes at most.
   static Index most_queries(const Blocks& blocks) { return most_blocks * blocks.queries; }
 
-  AttentionForward(HeadTriple<const T> head, const AttentionSizes& sizes, Index first_query, Index queries)
+  AttentionForward(HeadTriple<const Source> head, const AttentionSizes& sizes, Index first_query,
+                   Index queries)
       : head_(head), sizes_(sizes), blocks_(sizes.d_head), first_query_(first_query), queries_(queries) {}
 
   /// Writes the queries' rows of y [T, d_head] and log_sum_exp [T] (may be null).
-  void run(HeadMatrix<T> y, T* log_sum_exp) {
+  void run(HeadMatrix<Source> y, T* log_sum_exp) {
     [[maybe_unused]] const typename Product::Registers registers;
-    pack_rows<Factors>(head_.queries, first_query_, queries_, attention_scale<T>(sizes_), packed_queries_,
+    pack_rows<Factors>(head_.queries, first_query_, queries_, packed_queries_,
                        Blocks::round_up(queries_, Product::tile_rows), Factors::row_numbers(blocks_.width),
                        blocks_.step);
     std::fill_n(maximum_, Blocks::round_up(queries_, S::lanes), minus_infinity);
@@ -45,14 +47,14 @@ class AttentionForward {
     for (Index q = 0; q < queries_; ++q) {
       const T sum = std::accumulate(sums_ + q * S::lanes, sums_ + (q + 1) * S::lanes, T{0});
       unpack_row(out_ + q * blocks_.step, 1 / sum, y, first_query_ + q, false);
-      if (log_sum_exp != nullptr) log_sum_exp[first_query_ + q] = maximum_[q] + std::log(sum);
+      if (log_sum_exp != nullptr) log_sum_exp[first_query_ + q] = scale_ * maximum_[q] + std::log(sum);
     }
   }
 
  private:
-  void add_keys(Index first_key, Index keys, HeadMatrix<T> y) {
+  void add_keys(Index first_key, Index keys, HeadMatrix<Source> y) {
     pack_transposed<Factors>(head_.keys, first_key, keys, keys_t_, blocks_.transposed_step);
-    pack_depth<Factors>(head_.values, first_key, keys, T{1}, values_, blocks_.width, blocks_.step);
+    pack_depth<Factors>(head_.values, first_key, keys, values_, blocks_.width, blocks_.step);
     for (Index query = 0; query < queries_; query += at_a_time) {
       const Index count = std::min(at_a_time, queries_ - query);
       const AttentionMask mask{sizes_.causal, first_query_ + query, count, first_key, keys};
@@ -98,7 +100,7 @@ class AttentionForward {
     for (int i = 0; i < S::lanes; ++i) raised = most[i] > raised ? most[i] : raised;
     S::store(raised, maximum_ + query);
     before -= raised;
-    exp_below_zero<T>(before);
+    exp_(before);
     S::store(before, keep_ + query);
   }
 
@@ -107,6 +109,7 @@ class AttentionForward {
   void exponentiate(const AttentionMask& mask, Index q, Index query) {
     const Index keys = mask.keys_of(q);
     const T maximum = maximum_[query];
+    const ExpBelowZero<T> exp = exp_;
     const T* scores = scores_ + q * blocks_.score_step;
     Packed* row = exponentials() + q * blocks_.score_step;
     Vector sum, score;
@@ -115,7 +118,7 @@ class AttentionForward {
     for (Index key = 0; key < keys; key += S::lanes) {
       S::load(score, scores + key);
       score -= maximum;
-      exp_below_zero<T>(score);
+      exp(score);
       Factors::store(score, row, key);
       sum += score;
     }
@@ -132,8 +135,10 @@ class AttentionForward {
     }
   }
 
-  HeadTriple<const T> head_;
+  HeadTriple<const Source> head_;
   const AttentionSizes& sizes_;
+  T scale_ = attention_scale<T>(sizes_);
+  ExpBelowZero<T> exp_{scale_};  ///< Of scores before they are scaled.
   Blocks blocks_;
   Index first_query_, queries_;
   alignas(storage_alignment) Packed packed_queries_[most_blocks * Blocks::query_numbers];

@@ -17,6 +17,15 @@ void Reduce<T>::sum_rows(const T* x, Index rows, Index columns, T scale, Gradien
 }
 
 template <Scalar T>
+void Reduce<T>::sum_rows(const Bfloat16* x, Index rows, Index columns, GradientTarget<T> sum) {
+  detail::sum_computed_rows(rows, columns, sum, [=](Index row, Index column, Index width, T* exact) {
+    const Bfloat16* from = x + row * columns + column;
+#pragma omp simd
+    for (Index c = 0; c < width; ++c) exact[c] = static_cast<T>(static_cast<float>(from[c]));
+  });
+}
+
+template <Scalar T>
 void Reduce<T>::round_and_sum_rows(const T* x, Bfloat16* rounded, Index rows, Index columns,
                                    GradientTarget<T> sum) {
   detail::sum_rows_in_parts(rows, columns, T{1}, sum,

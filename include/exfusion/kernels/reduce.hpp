@@ -13,7 +13,10 @@ struct Reduce {
   /// summation.
   static void sum_rows(const T* x, Index rows, Index columns, T scale, GradientTarget<T> sum);
 
-  /// The same with a scale of 1, and on the way `rounded` [rows, columns] becomes x in bfloat16.
+  /// The same of rounded numbers, with a scale of 1.
+  static void sum_rows(const Bfloat16* x, Index rows, Index columns, GradientTarget<T> sum);
+
+  /// The same of exact ones, and on the way `rounded` [rows, columns] becomes x in bfloat16.
   static void round_and_sum_rows(const T* x, Bfloat16* rounded, Index rows, Index columns,
                                  GradientTarget<T> sum);
 };

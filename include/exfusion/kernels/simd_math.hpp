@@ -7,19 +7,36 @@
 
 namespace exfusion::kernels {
 
-/// x becomes e^x, for x <= 0 in every lane, with a relative error below 2e-7 + 4e-8 |x|. In float what is
-/// below -86 counts as -86: next to e^0 it is nothing. NaN stays NaN.
+/// x becomes e^(scale x), for x <= 0 in every lane and scale > 0, with a relative error below
+/// 2e-7 + 8e-8 scale |x|. In float what is below e^-86 counts as that: next to e^0 it is nothing. NaN stays
+/// NaN.
 template <Scalar T>
-[[gnu::always_inline]] inline void exp_below_zero(typename Simd<T>::Vector& x) {
-  if constexpr (sizeof(T) == sizeof(float)) {
+class ExpBelowZero {
+ public:
+  constexpr explicit ExpBelowZero(T scale = 1)
+      : factor_(single ? scale * log2e : scale), lowest_(T{-86} / scale) {}
+
+  [[gnu::always_inline]] void operator()(typename Simd<T>::Vector& x) const {
+    if constexpr (single) {
+      approximate(x);
+    } else {
+      for (int i = 0; i < Simd<T>::lanes; ++i) x[i] = std::exp(factor_ * x[i]);
+    }
+  }
+
+ private:
+  static constexpr bool single = sizeof(T) == sizeof(float);
+  static constexpr T log2e = static_cast<T>(1.44269504088896341);
+
+  [[gnu::always_inline]] void approximate(typename Simd<T>::Vector& x) const {
     using Bits = typename Simd<std::uint32_t>::Vector;
     using Vector = typename Simd<T>::Vector;
-    constexpr float log2e = 1.44269504088896341F, magic = 12582912.0F, lowest = -86.0F;
-    const Vector bounded = x < lowest ? lowest - Vector{} : x;
-    // x log2 e = n + r with |r| <= 1/2; adding 1.5 * 2^23 rounds to an integer, kept in the low bits.
-    const Vector shifted = bounded * log2e + magic;
+    constexpr float magic = 12582912.0F;
+    const Vector bounded = x < lowest_ ? lowest_ - Vector{} : x;
+    // scale x log2 e = n + r with |r| <= 1/2; adding 1.5 * 2^23 rounds to an integer, kept in the low bits.
+    const Vector shifted = bounded * factor_ + magic;
     const Vector n = shifted - magic;
-    const Vector r = bounded * log2e - n;
+    const Vector r = bounded * factor_ - n;
     // Approximation of 2^r with the smallest largest relative error among those that are 1 at 0.
     Vector p = 1.5595080913e-4F * r + 1.3406797079e-3F;
     p = p * r + 9.6176909283e-3F;
@@ -28,9 +45,10 @@ template <Scalar T>
     p = p * r + 6.9314724207e-1F;
     p = p * r + 1.0F;
     x = reinterpret_cast<Vector>(reinterpret_cast<Bits>(p) + (reinterpret_cast<Bits>(shifted) << 23));
-  } else {
-    for (int i = 0; i < Simd<T>::lanes; ++i) x[i] = std::exp(x[i]);
   }
-}
+
+  T factor_;  ///< Float: scale log2 e.
+  T lowest_;  ///< Float.
+};
 
 }  // namespace exfusion::kernels

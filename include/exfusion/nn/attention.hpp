@@ -2,7 +2,7 @@
 
 #include <exfusion/nn/linear.hpp>
 #include <exfusion/nn/module.hpp>
-#include <exfusion/ops/attention.hpp>
+#include <exfusion/ops/self_attention.hpp>
 
 namespace exfusion {
 
@@ -37,7 +37,8 @@ struct MultiHeadAttention {
     if (x.shape().rank() != 3) {
       throw ShapeError("attention", "x is ", x.shape(), ": it must be [B, T, D]");
     }
-    return projection(ctx, ops::attention(ctx, qkv(ctx, x), n_heads, causal));
+    return ops::self_attention(ctx, x, qkv.weight, qkv.bias, projection.weight, projection.bias, n_heads,
+                               causal);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <string_view>
+#include <utility>
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/layer_norm.hpp>
@@ -123,12 +124,7 @@ struct BlockPlan {
 
   void forward(BlockCount& count, bool drop_path) const {
     normalise(count);
-    round(count, width());
-    count.open(3 * width());   // q, k, v
-    count.open(width());       // attention
-    count.open(rows * heads);  // its log-sum-exp
-    round(count, width());
-    count.open(width());  // projection
+    forward_attention(count);
     forward_sum(count, drop_path, true);
     normalise(count);
     ffn.kind == FfnKind::sparse ? forward_sparse(count) : forward_ffn(count);
@@ -142,9 +138,7 @@ struct BlockPlan {
     ffn.kind == FfnKind::sparse ? backward_sparse(count) : backward_ffn(count);
     count.close(width());  // norm2 adds to the residual stream's
     backward_sum(count, drop_path, recomputed);
-    replace_linear(count, width(), width());      // projection
-    replace(count, width(), 3 * width());         // attention
-    replace_linear(count, 3 * width(), width());  // q, k, v
+    backward_attention(count);
     count.close(width());
   }
 
@@ -174,6 +168,25 @@ struct BlockPlan {
     count.open(width());
     if (ends) count.close(width());
     if (dropout || drop_path) replace(count, width(), width());
+  }
+
+  // Queries, keys and values, the attention, its log-sum-exp, and the projection.
+  void forward_attention(BlockCount& count) const {
+    const double between = rounds ? width() / 2 : width();
+    round(count, width());
+    for (double numbers : {3 * between, between, rows * heads, width()}) count.open(numbers);
+  }
+  void backward_attention(BlockCount& count) const {
+    if (!rounds) {
+      for (const auto& [output, input] : {std::pair{1, 1}, {1, 3}, {3, 1}})
+        replace(count, output * width(), input * width());
+      return;
+    }
+    count.open(3 * width() / 2);
+    for (int i = 0; i < 2; ++i) count.open(width() / 2);  // the gradients of both sides of the projection
+    for (int i = 0; i < 2; ++i) count.close(width() / 2);
+    replace(count, 3 * width() / 2, width());
+    count.close(width());
   }
 
   void forward_hidden(BlockCount& count, double hidden, double input) const {
