@@ -157,8 +157,10 @@ inline void add_training_options(CLI::App& app, Options& o) {
   app.add_option("--dropout", o.dropout, "Probability, in [0, 1)");
   app.add_option("--label-smoothing", o.label_smoothing,
                  "Share of the target spread over all classes, in [0, 1)");
-  app.add_option("--precision", o.precision,
-                 "bf16: factors of matrix products and hidden numbers rounded to bfloat16, all else in fp32")
+  app.add_option(
+         "--precision", o.precision,
+         "bf16: factors of matrix products, queries, keys, values and hidden numbers rounded to bfloat16, "
+         "all else in fp32")
       ->check(CLI::IsMember({"fp32", "bf16"}));
   app.add_flag("--recompute", o.recompute,
                "Compute each block again in the backward pass: less memory, a third more work, same results");

@@ -13,6 +13,7 @@
 
 #include <exfusion/core/rng.hpp>
 #include <exfusion/kernels/attention.hpp>
+#include <exfusion/kernels/attention_heads.hpp>
 
 namespace exfusion {
 namespace {
@@ -32,8 +33,40 @@ std::vector<double> exact(const std::vector<T>& values) {
   return result;
 }
 
+/// What the library takes for arrays of T, or of Bfloat16.
+template <class T, class Source>
+struct Chosen {
+  static void forward(const Source* qkv, Source* y, T* log_sum_exp, const AttentionSizes& sizes) {
+    Attention<T>::forward(qkv, y, log_sum_exp, sizes);
+  }
+  static void backward(const Source* qkv, const Source* y, const T* log_sum_exp, const Source* dy,
+                       Source* dqkv, bool accumulate, const AttentionSizes& sizes) {
+    if constexpr (std::is_same_v<Source, T>) {
+      Attention<T>::backward(qkv, y, log_sum_exp, dy, {dqkv, accumulate}, sizes);
+    } else {
+      Attention<T>::backward(qkv, y, log_sum_exp, dy, dqkv, sizes);
+    }
+  }
+};
+
+/// What it takes on other CPUs.
+template <class Numbers>
+struct Forced {
+  using Factors = kernels::detail::AttentionFactors<Numbers>;
+  using T = typename Factors::T;
+  using Source = typename Factors::Source;
+
+  static void forward(const Source* qkv, Source* y, T* log_sum_exp, const AttentionSizes& sizes) {
+    kernels::detail::attention_forward<Factors>(qkv, y, log_sum_exp, sizes);
+  }
+  static void backward(const Source* qkv, const Source* y, const T* log_sum_exp, const Source* dy,
+                       Source* dqkv, bool accumulate, const AttentionSizes& sizes) {
+    kernels::detail::AttentionParts<Factors>({qkv, y, log_sum_exp, dy, dqkv, accumulate, sizes}).run();
+  }
+};
+
 /// One problem in T, its arrays in Source (T or Bfloat16), and what the kernel makes of it.
-template <class T, class Source = T>
+template <class T, class Source = T, class Kernel = Chosen<T, Source>>
 struct Problem {
   AttentionSizes sizes;
   std::vector<Source> qkv, dy, y, dqkv;
@@ -64,14 +97,9 @@ struct Problem {
     return result;
   }
 
-  void forward() { Attention<T>::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes); }
+  void forward() { Kernel::forward(qkv.data(), y.data(), log_sum_exp.data(), sizes); }
   void backward(bool accumulate = false) {
-    if constexpr (std::is_same_v<Source, T>) {
-      Attention<T>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), {dqkv.data(), accumulate},
-                             sizes);
-    } else {
-      Attention<T>::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), dqkv.data(), sizes);
-    }
+    Kernel::backward(qkv.data(), y.data(), log_sum_exp.data(), dy.data(), dqkv.data(), accumulate, sizes);
   }
   void both() {
     forward();
@@ -89,9 +117,9 @@ double largest_difference(const std::vector<T>& values, const std::vector<double
   return worst;
 }
 
-template <class T, class Source>
+template <class Run>
 void expect_matches_naive(const AttentionSizes& sizes, double tolerance) {
-  Problem<T, Source> run(sizes);
+  Run run(sizes);
   SCOPED_TRACE("T = " + std::to_string(sizes.tokens) + ", d_head = " + std::to_string(sizes.d_head) +
                (sizes.causal ? ", causal" : ", full"));
   const std::vector<double> qkv = exact(run.qkv), dy = exact(run.dy);
@@ -102,25 +130,35 @@ void expect_matches_naive(const AttentionSizes& sizes, double tolerance) {
   EXPECT_LE(largest_difference(run.dqkv, naive.backward(dy.data())), tolerance);
 }
 
-template <class T, class Source = T>
+template <class Run>
 void expect_matches_naive_for_many_sizes(double tolerance) {
   for (bool causal : {false, true}) {
     for (Index tokens : {1, 3, 7, 17, 64, 65, 97, 257, 421})
-      expect_matches_naive<T, Source>({2, tokens, 3, 16, causal}, tolerance);
+      expect_matches_naive<Run>({2, tokens, 3, 16, causal}, tolerance);
     for (Index d_head : {1, 3, 7, 17, 64, 65, 128, 200, 256})
-      expect_matches_naive<T, Source>({1, 119, 2, d_head, causal}, tolerance);
+      expect_matches_naive<Run>({1, 119, 2, d_head, causal}, tolerance);
   }
 }
 
-TEST(AttentionKernel, MatchesTheNaiveOneInDouble) { expect_matches_naive_for_many_sizes<double>(1e-12); }
+TEST(AttentionKernel, MatchesTheNaiveOneInDouble) {
+  expect_matches_naive_for_many_sizes<Problem<double>>(1e-12);
+}
 
-TEST(AttentionKernel, MatchesTheNaiveOneInFloat) { expect_matches_naive_for_many_sizes<float>(1e-5); }
+TEST(AttentionKernel, MatchesTheNaiveOneInFloat) {
+  expect_matches_naive_for_many_sizes<Problem<float>>(1e-5);
+}
 
-// y and the gradients are rounded, and so are y as the backward pass reads it, the probabilities and their
-// gradients.
+/// Not AMX's, although the CPU may have it.
+struct PairsInVectors : kernels::detail::PairedBfloat16 {};
+
+// y and the gradients are rounded, and so is y as the backward pass reads it; in pairs also the probabilities
+// and their gradients.
 TEST(AttentionKernel, MatchesTheNaiveOneToTheDigitsOfBfloat16) {
-  expect_matches_naive_for_many_sizes<float, Bfloat16>(0.02);
-  expect_matches_naive_for_many_sizes<double, Bfloat16>(0.02);
+  using kernels::detail::WidenedBfloat16;
+  expect_matches_naive_for_many_sizes<Problem<float, Bfloat16>>(0.02);
+  expect_matches_naive_for_many_sizes<Problem<double, Bfloat16>>(0.02);
+  expect_matches_naive_for_many_sizes<Problem<float, Bfloat16, Forced<WidenedBfloat16<float>>>>(0.02);
+  expect_matches_naive_for_many_sizes<Problem<float, Bfloat16, Forced<PairsInVectors>>>(0.02);
 }
 
 TEST(AttentionKernel, AddsToAGradientThatIsDefined) {
@@ -216,11 +254,13 @@ TYPED_TEST(AttentionArrays, DoNotTakeUpWhatMemoryHeld) {
 }
 
 TYPED_TEST(AttentionArrays, StayFiniteWithHugeLogits) {
-  for (bool causal : {false, true}) {
-    Problem<float, TypeParam> run({1, 131, 2, 16, causal}, 1e4);
-    run.both();
-    for (const auto& values : {exact(run.y), exact(run.log_sum_exp), exact(run.dqkv)})
-      EXPECT_TRUE(std::ranges::all_of(values, [](double value) { return std::isfinite(value); }));
+  for (Index d_head : {16, 24}) {
+    for (bool causal : {false, true}) {
+      Problem<float, TypeParam> run({1, 131, 2, d_head, causal}, 1e4);
+      run.both();
+      for (const auto& values : {exact(run.y), exact(run.log_sum_exp), exact(run.dqkv)})
+        EXPECT_TRUE(std::ranges::all_of(values, [](double value) { return std::isfinite(value); }));
+    }
   }
 }
 
@@ -235,12 +275,12 @@ TEST(AttentionKernel, AveragesTheValuesWhenAllLogitsAreEqual) {
   }
 }
 
-TEST(AttentionKernel, AcceptsNoTokensAndNoLogSumExp) {
-  Problem<float> empty({2, 0, 2, 8, true});
+TYPED_TEST(AttentionArrays, MayHaveNoTokensAndNoLogSumExp) {
+  Problem<float, TypeParam> empty({2, 0, 2, 8, true});
   empty.both();
-  Problem<float> run({1, 5, 2, 8, true});
+  Problem<float, TypeParam> run({1, 5, 2, 8, true});
   run.forward();
-  const std::vector<float> y = run.y;
+  const std::vector<TypeParam> y = run.y;
   Attention<float>::forward(run.qkv.data(), run.y.data(), nullptr, run.sizes);
   EXPECT_EQ(run.y, y);
 }

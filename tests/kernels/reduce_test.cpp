@@ -48,6 +48,23 @@ TEST(SumRows, AgreesWithTheNaiveSum) {
   }
 }
 
+TEST(SumRows, OfRoundedNumbersIsThatOfTheSameInFullPrecision) {
+  for (Index rows : {0, 1, 3, 7, 17, 130, 1500}) {
+    for (Index columns : {0, 1, 3, 7, 17, 300, 2049}) {
+      for (bool accumulate : {false, true}) {
+        auto x = random_numbers<float>(rows * columns, 1);
+        std::vector<Bfloat16> rounded(x.size());
+        for (std::size_t i = 0; i < x.size(); ++i)
+          x[i] = static_cast<float>(rounded[i] = Bfloat16::from(x[i]));
+        std::vector<float> sum(static_cast<std::size_t>(columns), 2.0F), expected = sum;
+        Reduce<float>::sum_rows(x.data(), rows, columns, 1.0F, {expected.data(), accumulate});
+        Reduce<float>::sum_rows(rounded.data(), rows, columns, {sum.data(), accumulate});
+        EXPECT_EQ(sum, expected);
+      }
+    }
+  }
+}
+
 TEST(SumRows, RoundsOnTheWay) {
   for (Index rows : {0, 1, 3, 7, 17, 130, 1500}) {
     for (Index columns : {0, 1, 3, 7, 17, 300, 2049}) {

@@ -129,19 +129,58 @@ TEST(SelfAttention, AddsToGradientsThatAreThere) {
   }
 }
 
-TEST(SelfAttention, ComputesNoGradientThatNobodyWants) {
+TEST(SelfAttention, PassesGradientsToWhoeverWantsThem) {
   Rng rng(4);
-  const Layer layer(1, 3, 5, 7, 3, rng);
+  const Layer layer(1, 3, 5, 7, 3, rng), all = layer;
   const auto dy = random_values<double>(9, rng);
-  run_backward<double>(
-      [&](const auto& ctx) {
-        return self_attention(ctx, layer.x.detach(), layer.qkv_weight.detach(), Tensor<double>(),
-                              layer.projection_weight, Tensor<double>(), Layer::heads, true);
-      },
-      dy, nullptr, Precision::bf16);
-  EXPECT_THROW(layer.x.grad(), Error);
-  EXPECT_THROW(layer.qkv_weight.grad(), Error);
-  EXPECT_NO_THROW(layer.projection_weight.grad());
+  const auto backward = [&](auto&&... weights) {
+    run_backward<double>([&](const auto& ctx) { return self_attention(ctx, weights..., Layer::heads, true); },
+                         dy, nullptr, Precision::bf16);
+  };
+  backward(all.x, all.qkv_weight, all.qkv_bias, all.projection_weight, all.projection_bias);
+  backward(layer.x.detach(), layer.qkv_weight.detach(), layer.qkv_bias.detach(), layer.projection_weight,
+           layer.projection_bias);
+  expect_close(layer.projection_weight.grad(), all.projection_weight.grad(), 0);
+  backward(layer.x, layer.qkv_weight.detach(), layer.qkv_bias.detach(), layer.projection_weight.detach(),
+           layer.projection_bias.detach());
+  expect_close(layer.x.grad(), all.x.grad(), 0);
+  backward(layer.x.detach(), layer.qkv_weight.detach(), layer.qkv_bias, layer.projection_weight.detach(),
+           layer.projection_bias.detach());
+  expect_close(layer.qkv_bias.grad(), all.qkv_bias.grad(), 0);
+}
+
+TEST(SelfAttention, NeedsNeitherBiasesNorTokens) {
+  Rng rng(5);
+  for (Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (Index tokens : {0, 3}) {
+      const auto x = Parameter<float>::normal({2, tokens, 5}, 1.0, rng);
+      const auto qkv = Parameter<float>::normal({12, 5}, 1.0, rng),
+                 projection = Parameter<float>::normal({3, 4}, 1.0, rng);
+      const auto run = [&](const Tensor<float>& qkv_bias, const Tensor<float>& projection_bias) {
+        const auto dy = std::vector<float>(static_cast<std::size_t>(2 * tokens * 3), 1.0F);
+        return run_backward<float>(
+            [&](const auto& ctx) {
+              return self_attention(ctx, x, qkv, qkv_bias, projection, projection_bias, 2, false);
+            },
+            dy, nullptr, precision);
+      };
+      const auto without = run({}, {});
+      const auto with_zeros = run(Tensor<float>::zeros({12}), Tensor<float>::zeros({3}));
+      expect_close(without.values(), with_zeros.values(), 0);
+    }
+  }
+}
+
+TEST(SelfAttention, WithATapeButNoGradientIsTheSame) {
+  Rng rng(6);
+  const Layer layer(2, 7, 5, 3, 3, rng);
+  Tape<double> tape;
+  const auto y = self_attention<double>({.tape = &tape, .precision = Precision::bf16}, layer.x.detach(),
+                                        layer.qkv_weight.detach(), layer.qkv_bias.detach(),
+                                        layer.projection_weight.detach(), layer.projection_bias.detach(),
+                                        Layer::heads, true);
+  EXPECT_EQ(tape.size(), 0U);
+  expect_close(y.values(), layer(Context<double>{.precision = Precision::bf16}, true).values(), 0);
 }
 
 TEST(SelfAttention, NamesTheShapesThatDoNotFit) {
@@ -163,7 +202,8 @@ TEST(SelfAttention, NamesTheShapesThatDoNotFit) {
       call({1, 2, 4}, {12, 4}, {12}, {5, 3}, {5});
       FAIL() << "another width was accepted";
     } catch (const ShapeError& error) {
-      EXPECT_STREQ(error.what(), "[self_attention] x is [1, 2, 4]: its last axis must be d_in = 3");
+      EXPECT_STREQ(error.what(),
+                   "[self_attention] projection_weight is [5, 3]: it must be [d_out, D] with D = 4");
     }
   }
 }

@@ -12,8 +12,8 @@
 namespace exfusion {
 
 /// How matrix products are computed: with all digits of the scalar type, or (mixed precision, Micikevicius et
-/// al., arXiv 1710.03740) with factors rounded to bfloat16 and sums in the scalar type. Weights, optimizer
-/// state, gradients, normalisations, softmax and losses keep all digits in both.
+/// al., arXiv 1710.03740) with factors rounded to bfloat16 and sums in the scalar type. Weights, their
+/// gradients, optimizer state, normalisations, softmax and losses keep all digits in both.
 enum class Precision { fp32, bf16 };
 
 /// Everything a forward pass needs besides its inputs; passed explicitly, there is no global state.

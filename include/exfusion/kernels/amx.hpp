@@ -2,7 +2,7 @@
 
 // Intel's AMX: registers that hold whole tiles of a matrix, and an instruction that multiplies two of them.
 // It is there where EXFUSION_AMX is 1 and, when the program runs, `amx_is_permitted`.
-#if defined(__linux__) && defined(__GNUC__) && defined(__AVX512F__) && \
+#if defined(__linux__) && defined(__GNUC__) && defined(__AVX512BF16__) && \
     (defined(__AMX_BF16__) || defined(__AMXBF16__))
 #define EXFUSION_AMX 1
 

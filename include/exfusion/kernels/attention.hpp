@@ -35,8 +35,8 @@ struct Attention {
   static void forward(const Bfloat16* qkv, Bfloat16* y, T* log_sum_exp, const AttentionSizes& sizes);
 
   /// dqkv [B, T, 3D] (+)= the gradient through y and log_sum_exp as `forward` left them. Parallel over heads,
-  /// and over parts of their keys where heads are few; the gradient of queries is summed up in the calling
-  /// thread's scratch memory.
+  /// and over parts of their keys where heads are few; the gradient of queries is summed up in scratch
+  /// memory, about [T, d_head] for each thread, or for each part of all heads.
   static void backward(const T* qkv, const T* y, const T* log_sum_exp, const T* dy, GradientTarget<T> dqkv,
                        const AttentionSizes& sizes);
   /// The same in bf16; dqkv is overwritten, each number rounded once.

@@ -67,7 +67,7 @@ class AttentionBackward {
     const Index width = Factors::row_numbers(blocks_.width);
     pack_rows<Factors>(saved_.head.queries, first, count, queries_, padded, width, blocks_.step);
     pack_rows<Factors>(saved_.dy, first, count, dy_, padded, width, blocks_.step);
-    if constexpr (pairs) {
+    if constexpr (is_paired) {
       pack_depth<Factors>(saved_.head.queries, first, count, paired_.queries, blocks_.width, blocks_.step);
       pack_depth<Factors>(saved_.dy, first, count, paired_.dy, blocks_.width, blocks_.step);
     }
@@ -95,7 +95,7 @@ class AttentionBackward {
       prefetch_next(mask.first_query + q + blocks_.queries);
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
-    if constexpr (pairs) {
+    if constexpr (is_paired) {
       round_scores(mask);
       multiply_scored(paired_.probabilities, paired_.dy, paired_.dscores, paired_.queries, mask, accumulate);
     } else {
@@ -112,7 +112,7 @@ class AttentionBackward {
   }
 
   const Packed* dscore_rows() const {
-    if constexpr (pairs) {
+    if constexpr (is_paired) {
       return paired_.dscore_rows;
     } else {
       return dscores_;
@@ -203,7 +203,7 @@ class AttentionBackward {
     std::fill_n(dp_row + keys, zeros, T{0});
   }
 
-  static constexpr bool pairs = Factors::group > 1;
+  static constexpr bool is_paired = Factors::group > 1;
 
   /// What exists apart from the numbers that it is made of if these are paired.
   struct Paired {
@@ -229,7 +229,7 @@ class AttentionBackward {
   alignas(storage_alignment) Packed dy_[Blocks::query_numbers];
   alignas(storage_alignment) T probabilities_[Blocks::score_numbers];
   alignas(storage_alignment) T dscores_[Blocks::score_numbers];
-  [[no_unique_address]] std::conditional_t<pairs, Paired, Nothing> paired_;
+  [[no_unique_address]] std::conditional_t<is_paired, Paired, Nothing> paired_;
 };
 
 }  // namespace exfusion::kernels::detail

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <numeric>
 #include <type_traits>
@@ -164,7 +165,8 @@ template <class Factors>
 void pack_transposed(HeadMatrix<const typename Factors::Source> from, Index first, Index count,
                      typename Factors::Packed* to, Index step) {
   using S = Simd<typename Factors::Packed>;
-  const Index depth = (Factors::depth_of(from.d_head) + S::lanes - 1) / S::lanes * S::lanes;
+  const Index depth =
+      AttentionBlocks<typename Factors::T>::round_up(Factors::depth_of(from.d_head), S::lanes);
   alignas(storage_alignment)
       typename Factors::Packed strip[S::lanes * Attention<typename Factors::T>::max_d_head];
   for (Index r = 0; r < count; r += S::lanes) {
@@ -189,9 +191,11 @@ void unpack_row(const T* from, T scale, HeadMatrix<T> to, Index token, bool accu
     for (Index c = 0; c < to.d_head; ++c) row[c] = scale * from[c];
   }
 }
-/// The same rounded; nothing is ever added to a row in bf16.
+/// The same rounded; `accumulate` must be false.
 template <Scalar T>
-void unpack_row(const T* from, T scale, HeadMatrix<Bfloat16> to, Index token, bool /*accumulate*/) {
+void unpack_row(const T* from, T scale, HeadMatrix<Bfloat16> to, Index token,
+                [[maybe_unused]] bool accumulate) {
+  assert(!accumulate);
   Bfloat16* row = to.row(token);
 #pragma omp simd
   for (Index c = 0; c < to.d_head; ++c) row[c] = Bfloat16::from(static_cast<float>(scale * from[c]));

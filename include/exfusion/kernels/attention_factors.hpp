@@ -55,8 +55,8 @@ struct AttentionFactors {
     Numbers::load(packed, rest);
   }
 
-  /// `count` elements of a second factor, of a row and the one `step` numbers behind it, which is zeros
-  /// unless `complete`. Zeros up to a whole vector.
+  /// A vector of a second factor: of a row that has `count` numbers left, and in pairs of the one `step`
+  /// numbers behind it, which is zeros unless `complete`.
   [[gnu::always_inline]] static void pack(const Source* row, Index count, Index step, bool complete,
                                           Packed* to) {
     if (count >= S::lanes && complete) return Numbers::template copy<S::lanes>(row, step, to);

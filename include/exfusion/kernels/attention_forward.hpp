@@ -109,7 +109,7 @@ class AttentionForward {
   void exponentiate(const AttentionMask& mask, Index q, Index query) {
     const Index keys = mask.keys_of(q);
     const T maximum = maximum_[query];
-    const ExpBelowZero<T> exp = exp_;
+    const ExpBelowZero<T> exp = exp_;  // a copy stays in registers while rows are written
     const T* scores = scores_ + q * blocks_.score_step;
     Packed* row = exponentials() + q * blocks_.score_step;
     Vector sum, score;

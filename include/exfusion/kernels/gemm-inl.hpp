@@ -6,8 +6,7 @@
 #include <exfusion/kernels/matrix_vector.hpp>
 
 // Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose. With
-// EXFUSION_ONEDNN, products of float matrices on all threads are oneDNN's; what is rounded to bfloat16, and
-// what one thread multiplies inside a parallel loop, stays here.
+// EXFUSION_ONEDNN, products of float matrices are oneDNN's; what is rounded to bfloat16 stays here.
 #ifndef EXFUSION_GEMM_EIGEN
 #if defined(__GNUC__)
 #define EXFUSION_GEMM_EIGEN 0
@@ -87,12 +86,6 @@ template <Scalar T>
 void Gemm<T>::multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
                                const T* bias) {
   detail::Bfloat16Gemm<T>::multiply_rounded(a.rounded, b.rounded, c, bias);
-}
-
-template <Scalar T>
-void Gemm<T>::multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
-                              T scale) {
-  detail::OwnTile<T>::run(a, b, c, {.accumulate = accumulate, .scale = scale});
 }
 
 }  // namespace exfusion::kernels

@@ -23,10 +23,6 @@ struct Gemm {
   /// must be rounded; C's column stride is 1. Parallel, as above.
   static void multiply_rounded(const Operand<T>& a, const Operand<T>& b, MatrixView<Bfloat16> c,
                                const T* bias = nullptr);
-
-  /// The first form on the calling thread alone, for products inside a parallel loop (attention).
-  static void multiply_serial(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool accumulate,
-                              T scale = T{1});
 };
 
 }  // namespace exfusion::kernels

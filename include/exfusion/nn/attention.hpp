@@ -34,9 +34,6 @@ struct MultiHeadAttention {
 
   /// x [B, T, D] to [B, T, D]. Throws ShapeError when x has another rank or width.
   Tensor<T> operator()(const Context<T>& ctx, const Tensor<T>& x) const {
-    if (x.shape().rank() != 3) {
-      throw ShapeError("attention", "x is ", x.shape(), ": it must be [B, T, D]");
-    }
     return ops::self_attention(ctx, x, qkv.weight, qkv.bias, projection.weight, projection.bias, n_heads,
                                causal);
   }

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <string_view>
+#include <utility>
+
 #include <exfusion/autograd/context.hpp>
+#include <exfusion/core/arena.hpp>
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/gemm.hpp>
 #include <exfusion/kernels/reduce.hpp>
@@ -35,28 +39,38 @@ struct SelfAttentionNode {
   }
 
   void backward() const {
-    const TemporaryArray<Bfloat16> dqkv(y.gradient()->arena, rows() * 3 * d_model());
-    backward_to_qkv(dqkv.data());
-    const Operand gradient = rounded(dqkv.data(), 3 * d_model());
-    if (const GradientTarget<T> bias = qkv_bias.open_gradient(); bias.data != nullptr)
-      kernels::Reduce<T>::sum_rows(dqkv.data(), rows(), 3 * d_model(), bias);
-    multiply_into(qkv_weight, gradient.transposed(), x_matrix());
-    multiply_into(x, gradient, qkv_matrix());
+    Arena* arena = y.gradient()->arena;
+    const TemporaryArray<Bfloat16> dqkv(arena, reaches_qkv() ? rows() * 3 * d_model() : 0);
+    backward_of_projection(arena, dqkv.data());
+    if (reaches_qkv()) backward_of_qkv(dqkv.data());
   }
 
  private:
   using Gemm = kernels::Gemm<T>;
   using Operand = kernels::Operand<T>;
 
-  void backward_to_qkv(Bfloat16* dqkv) const {
-    Arena* arena = y.gradient()->arena;
+  bool reaches_qkv() const {
+    return x.requires_grad() || qkv_weight.requires_grad() || qkv_bias.requires_grad();
+  }
+
+  // And of attention, if its gradient is wanted.
+  void backward_of_projection(Arena* arena, Bfloat16* dqkv) const {
     const RoundedGradient<T> rounded_dy(*y.gradient(), true, d_out(), projection_bias.open_gradient());
     const Operand dy = rounded(rounded_dy.data(), d_out());
     multiply_into(projection_weight, dy.transposed(), rounded(attended, d_model()));
+    if (!reaches_qkv()) return;
     const TemporaryArray<Bfloat16> dattended(arena, rows() * d_model());
     Gemm::multiply_rounded(dy, projection_matrix(),
                            kernels::dense_matrix(dattended.data(), rows(), d_model()));
     kernels::Attention<T>::backward(qkv, attended, log_sum_exp, dattended.data(), dqkv, sizes);
+  }
+
+  void backward_of_qkv(const Bfloat16* dqkv) const {
+    if (const GradientTarget<T> bias = qkv_bias.open_gradient(); bias.data != nullptr)
+      kernels::Reduce<T>::sum_rows(dqkv, rows(), 3 * d_model(), bias);
+    const Operand gradient = rounded(dqkv, 3 * d_model());
+    multiply_into(qkv_weight, gradient.transposed(), x_matrix());
+    multiply_into(x, gradient, qkv_matrix());
   }
 
   Operand rounded(const Bfloat16* values, Index columns) const { return {nullptr, values, rows(), columns}; }
@@ -82,10 +96,17 @@ Tensor<T> self_attention(const Context<T>& ctx, const Tensor<T>& x, const Tensor
                          const Tensor<T>& qkv_bias, const Tensor<T>& projection_weight,
                          const Tensor<T>& projection_bias, Index n_heads, bool causal) {
   constexpr std::string_view operation = "self_attention";
+  if (x.shape().rank() != 3) {
+    throw ShapeError(operation, "x is ", x.shape(), ": it must be [B, T, d_in]");
+  }
   check_linear(operation, x.shape(), qkv_weight, qkv_bias);
   const Shape qkv_shape = x.shape().with_columns(qkv_weight.shape()[0]);
   const kernels::AttentionSizes sizes = attention_sizes(qkv_shape, n_heads, causal);
   const Shape attended_shape = x.shape().with_columns(sizes.d_model());
+  if (const Shape& weight = projection_weight.shape(); weight.rank() == 2 && weight[1] != sizes.d_model()) {
+    throw ShapeError(operation, "projection_weight is ", weight,
+                     ": it must be [d_out, D] with D = ", sizes.d_model());
+  }
   check_linear(operation, attended_shape, projection_weight, projection_bias);
   if (ctx.precision == Precision::fp32) {
     const Tensor<T> qkv = linear(ctx, x, qkv_weight, qkv_bias);
@@ -113,7 +134,7 @@ Tensor<T> self_attention(const Context<T>& ctx, const Tensor<T>& x, const Tensor
       keeps ? arena->allocate_array<Bfloat16>(attended_shape.size()) : attended.data(),
       keeps ? arena->allocate_array<T>(sizes.batch * sizes.heads * sizes.tokens) : nullptr};
   node.forward();
-  ctx.record(y, node);
+  ctx.record(y, std::move(node));
   return y;
 }
 

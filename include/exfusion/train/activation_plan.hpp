@@ -4,7 +4,6 @@
 #include <cmath>
 #include <map>
 #include <string_view>
-#include <utility>
 
 #include <exfusion/core/buffer.hpp>
 #include <exfusion/kernels/layer_norm.hpp>
@@ -93,7 +92,8 @@ struct BlockPlan {
   double heads = 0;
   bool gated = false;  ///< SwiGLU.
   bool dropout = false;
-  bool rounds = false;  ///< bf16: linear operations keep a rounded copy of their input.
+  bool rounds =
+      false;  ///< bf16: linear operations keep a rounded copy of their input, others no exact result.
   FfnPlan ffn;
 
   double width() const { return rows * d_model; }
@@ -178,12 +178,12 @@ struct BlockPlan {
   }
   void backward_attention(BlockCount& count) const {
     if (!rounds) {
-      for (const auto& [output, input] : {std::pair{1, 1}, {1, 3}, {3, 1}})
-        replace(count, output * width(), input * width());
-      return;
+      replace(count, width(), width());             // projection
+      replace(count, width(), 3 * width());         // attention
+      return replace(count, 3 * width(), width());  // q, k, v
     }
-    count.open(3 * width() / 2);
-    for (int i = 0; i < 2; ++i) count.open(width() / 2);  // the gradients of both sides of the projection
+    count.open(3 * width() / 2);                          // gradient of q, k, v
+    for (int i = 0; i < 2; ++i) count.open(width() / 2);  // gradients of both sides of the projection
     for (int i = 0; i < 2; ++i) count.close(width() / 2);
     replace(count, 3 * width() / 2, width());
     count.close(width());
