@@ -77,7 +77,7 @@ struct Problem {
         magnitude;  ///< The same sum over absolute values: rounding errors are relative to it.
   };
 
-  Expected expected(bool accumulate, double scale, bool with_bias) const {
+  Expected expected(bool accumulate, bool with_bias) const {
     Expected result{{c.values.begin(), c.values.end()}, std::vector<double>(c.values.size(), 0.0)};
     for (Index row = 0; row < c.view.rows; ++row) {
       for (Index column = 0; column < c.view.columns; ++column) {
@@ -85,7 +85,7 @@ struct Problem {
         const double offset = with_bias ? double{bias[static_cast<std::size_t>(column)]} : 0.0;
         double sum = before + offset, magnitude = std::abs(before) + std::abs(offset);
         for (Index k = 0; k < b.view.rows; ++k) {
-          const double product = scale * number(a.at(row, k)) * number(b.at(k, column));
+          const double product = number(a.at(row, k)) * number(b.at(k, column));
           sum += product;
           magnitude += std::abs(product);
         }
@@ -144,11 +144,9 @@ class GemmProduct : public ::testing::Test {
         for (int variant = 0; variant < 4; ++variant) {
           Problem<T, typename Product::Source> problem(m, n, k, order_a, order_b, rng_);
           const bool accumulate = (variant & 1) != 0, with_bias = (variant & 2) != 0;
-          const T scale = with_bias ? T{1} : T(0.25);
-          const auto expected = problem.expected(accumulate, double{scale}, with_bias);
-          Product::multiply(
-              problem.a.read(), problem.b.read(), problem.c.view,
-              {.accumulate = accumulate, .bias = with_bias ? problem.bias.data() : nullptr, .scale = scale});
+          const auto expected = problem.expected(accumulate, with_bias);
+          Product::multiply(problem.a.read(), problem.b.read(), problem.c.view,
+                            {.accumulate = accumulate, .bias = with_bias ? problem.bias.data() : nullptr});
           problem.expect(expected);
         }
       }
@@ -180,7 +178,7 @@ TYPED_TEST(GemmProduct, AgreesWithTheNaiveProductForAnyDistanceOfRows) {
     for (const auto& [m, n, k] : {std::array<Index, 3>{1100, 40, 64}, {27, 20, 2000}}) {
       Problem<typename TestFixture::T, typename TypeParam::Source> problem(
           m, n, k, Order::by_rows, Order::by_columns, this->rng_, gap);
-      const auto expected = problem.expected(false, 1.0, true);
+      const auto expected = problem.expected(false, true);
       TypeParam::multiply(problem.a.read(), problem.b.read(), problem.c.view, {.bias = problem.bias.data()});
       problem.expect(expected);
     }
@@ -228,7 +226,7 @@ TYPED_TEST(GemmKernel, MultipliesSquareMatrices) {
   Rng rng(5);
   for (Index size : {1, 17, 64, 130}) {
     Problem<TypeParam> problem(size, size, size, Order::by_rows, Order::by_columns, rng);
-    const auto expected = problem.expected(true, 1.0, true);
+    const auto expected = problem.expected(true, true);
     Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true, problem.bias.data());
     problem.expect(expected);
   }
@@ -240,7 +238,7 @@ TYPED_TEST(GemmKernel, AgreesWithTheNaiveProductAcrossPackedParts) {
   for (const auto& [m, n, k] : {std::array<Index, 3>{1030, 24, 600}, {40, 1040, 600}, {40, 30, 2045}}) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {
       Problem<TypeParam> problem(m, n, k, order_a, Order::by_rows, rng);
-      const auto expected = problem.expected(true, 1.0, true);
+      const auto expected = problem.expected(true, true);
       Gemm<TypeParam>::multiply(problem.a.read(), problem.b.read(), problem.c.view, true,
                                 problem.bias.data());
       problem.expect(expected);
@@ -254,7 +252,7 @@ TYPED_TEST(GemmKernel, SumsUpExactProductsOfRoundedOperands) {
     Problem<TypeParam, Bfloat16> problem(m, n, k, Order::by_rows, Order::by_columns, rng, 0);
     const Operand<TypeParam> a(nullptr, problem.a.view.data, m, k), b(nullptr, problem.b.view.data, n, k);
     ASSERT_TRUE(a.is_rounded() && b.transposed().is_rounded());
-    const auto expected = problem.expected(true, 1.0, true);
+    const auto expected = problem.expected(true, true);
     Gemm<TypeParam>::multiply(a, b.transposed(), problem.c.view, true, problem.bias.data());
     problem.expect(expected);
   }
@@ -277,7 +275,7 @@ TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
     Matrix<Bfloat16> c(m, n, Order::by_rows, rng);
     const std::vector<Bfloat16> before = c.values;
     Gemm<TypeParam>::multiply_rounded(a, b.transposed(), c.view, problem.bias.data());
-    const auto expected = problem.expected(false, 1.0, true);
+    const auto expected = problem.expected(false, true);
     const double epsilon = 4 * static_cast<double>(std::numeric_limits<TypeParam>::epsilon());
     for (Index row = 0; row < m; ++row) {
       for (Index column = 0; column < n; ++column) {
@@ -314,7 +312,7 @@ TYPED_TEST(GemmKernel, RoundsTheSameForAnyNumberOfThreads) {
 TYPED_TEST(GemmKernel, DoesNotReadWhatItOverwrites) {
   Rng rng(7);
   Problem<TypeParam> problem(50, 40, 300, Order::by_rows, Order::by_rows, rng);
-  const auto expected = problem.expected(false, 1.0, false);
+  const auto expected = problem.expected(false, false);
   for (Index row = 0; row < 50; ++row)
     std::fill_n(problem.c.view.data + row * problem.c.view.row_stride, 40,
                 std::numeric_limits<TypeParam>::quiet_NaN());
@@ -352,7 +350,7 @@ TEST(AmxMicroKernel, GivesTheSameInVectorsWhereTilesAreNotPermitted) {
           in_vectors(Block::rows, columns, Order::by_rows, second);
       const std::vector<float> bias(static_cast<std::size_t>(columns), 0.5F);
       for (const detail::GemmEpilogue<float>& epilogue :
-           {detail::GemmEpilogue<float>{.accumulate = true}, {.bias = bias.data()}, {.scale = 0.25F}}) {
+           {detail::GemmEpilogue<float>{.accumulate = true}, {.bias = bias.data()}, {}}) {
         Kernel::run(depth, rows, packed.data(), in_tiles.view, epilogue, true);
         Kernel::run(depth, rows, packed.data(), in_vectors.view, epilogue, false);
         for (std::size_t i = 0; i < in_tiles.values.size(); ++i)

@@ -139,7 +139,7 @@ struct AmxMicroKernel {
       }
     };
     const bool is_full = c.rows == Block::rows && c.columns == Block::columns;
-    if (is_full && epilogue.scale == 1 && !(epilogue.accumulate && epilogue.bias != nullptr)) {
+    if (is_full && !(epilogue.accumulate && epilogue.bias != nullptr)) {
       const bool from_c = epilogue.accumulate, from_bias = epilogue.bias != nullptr;
       const T* start = from_c ? c.data : from_bias ? epilogue.bias : nullptr;
       accumulate(start, from_c ? c.row_stride : 0, c.data, c.row_stride);
@@ -253,7 +253,7 @@ struct AmxMicroKernel {
       for (Index column = 0; column < c.columns; ++column) {
         const T before = epilogue.accumulate ? to[column] : T{0};
         const T bias = epilogue.bias == nullptr ? T{0} : epilogue.bias[column];
-        to[column] = before + epilogue.scale * sums[column] + bias;
+        to[column] = before + sums[column] + bias;
       }
     }
   }

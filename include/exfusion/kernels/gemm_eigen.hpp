@@ -18,14 +18,14 @@ struct EigenTile {
   using T = Number;
   using Source = Operand;
 
-  /// C = scale * A B (+ C) (+ bias), any sizes.
+  /// C = A B (+ C) (+ bias), any sizes.
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
     if (c.rows == 0 || c.columns == 0) return;
     const OneThread one_thread;
     auto result = map<T>(c);
     if (!epilogue.accumulate) result.setZero();
-    if (b.rows > 0) result.noalias() += epilogue.scale * operand(a) * operand(b);
+    if (b.rows > 0) result.noalias() += operand(a) * operand(b);
     if (epilogue.bias == nullptr) return;
     result.rowwise() += Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>>(epilogue.bias, c.columns);
   }

@@ -4,12 +4,11 @@
 
 namespace exfusion::kernels::detail {
 
-/// What happens to a finished sum on its way into C: C = scale * sum (+ C) (+ bias).
+/// What happens to a finished sum on its way into C: C = sum (+ C) (+ bias).
 template <Scalar T>
 struct GemmEpilogue {
   bool accumulate = false;
   const T* bias = nullptr;  ///< One number for each column of C.
-  T scale = T{1};
 };
 
 }  // namespace exfusion::kernels::detail

@@ -28,7 +28,7 @@ struct GemmGrid {
   using T = typename Tile::T;
   using Source = typename Tile::Source;
 
-  /// C = scale * A B (+ C) (+ bias), any sizes.
+  /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
     const Index parts = parts_of_depth(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);

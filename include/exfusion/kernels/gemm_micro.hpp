@@ -144,7 +144,7 @@ struct GemmMicroKernel {
 #pragma GCC unroll 4
       for (int v = 0; v < Block::vectors; ++v) {
         T* to = c + row * row_stride + v * S::lanes;
-        Vector value = epilogue.scale * sums[row][v], other;
+        Vector value = sums[row][v], other;
         if (epilogue.accumulate) {
           S::load(other, to);
           value += other;

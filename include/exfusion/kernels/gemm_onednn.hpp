@@ -18,7 +18,7 @@ struct OneDnnGemm {
   using T = float;
   using Source = float;
 
-  /// C = scale * A B (+ C) (+ bias), any sizes, on all threads: in a few large tiles of C, as the library
+  /// C = A B (+ C) (+ bias), any sizes, on all threads: in a few large tiles of C, as the library
   /// packs both operands anew for each, and of a few parts of a long inner dimension, which are then added.
   /// All depend on the sizes alone, and so does the result.
   static void multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
@@ -55,8 +55,7 @@ struct OneDnnGemm {
     const Index stretch = a.column_stride == 1 ? b.rows : even_part(b.rows, 512);
     for (Index k = 0; k < b.rows; k += stretch, accumulate = true) {
       const Index depth = std::min(stretch, b.rows - k);
-      multiply_block(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, epilogue.scale,
-                     accumulate);
+      multiply_block(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, accumulate);
     }
     if (epilogue.bias == nullptr) return;
     for (Index row = 0; row < c.rows; ++row) {
@@ -97,8 +96,8 @@ struct OneDnnGemm {
   }
 
   static void multiply_block(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
-                             float scale, bool accumulate) {
-    dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, scale, a.data, stride(a), b.data, stride(b),
+                             bool accumulate) {
+    dnnl_sgemm(order(a), order(b), c.rows, c.columns, b.rows, 1.0F, a.data, stride(a), b.data, stride(b),
                accumulate ? 1.0F : 0.0F, c.data, c.row_stride);
   }
 

@@ -32,7 +32,7 @@ class PackedGrid {
   /// Elements of memory that `multiply` needs, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
-  /// C = scale * A B (+ C) (+ bias), any sizes.
+  /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
                        const GemmEpilogue<T>& epilogue, Packed* memory) {
     PackedGrid(a, b, c, epilogue).run(memory);

@@ -33,7 +33,7 @@ class PartialSums {
   }
   /// What happens to it: the first part takes C's former numbers and the bias.
   static GemmEpilogue<T> epilogue(Index part, const GemmEpilogue<T>& whole) {
-    return part == 0 ? whole : GemmEpilogue<T>{.scale = whole.scale};
+    return part == 0 ? whole : GemmEpilogue<T>{};
   }
 
   /// C becomes the sum of all parts, added in order.

@@ -43,7 +43,7 @@ struct BlockedTile {
     return std::max<Index>(size / std::max<Index>(Pack::depth_of(depth), 1), Block::columns);
   }
 
-  /// C = scale * A B (+ C) (+ bias) with packed operands of `depth` elements, whose panels are `a_step` and
+  /// C = A B (+ C) (+ bias) with packed operands of `depth` elements, whose panels are `a_step` and
   /// `b_step` apart.
   static void run_packed(const Packed* a, Index a_step, const Packed* b, Index b_step, Index depth,
                          MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
@@ -73,7 +73,7 @@ struct BlockedTile {
     }
   }
 
-  /// C = scale * A B (+ C) (+ bias), any sizes and orders. Both operands are packed on the stack, part by
+  /// C = A B (+ C) (+ bias), any sizes and orders. Both operands are packed on the stack, part by
   /// part.
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {

@@ -22,7 +22,7 @@ class TileGrid {
   /// Elements of memory that `multiply` needs: none.
   static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
 
-  /// C = scale * A B (+ C) (+ bias), any sizes.
+  /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue, Packed* /*memory*/) {
     const TileGrid grid(c.rows, c.columns);
