@@ -43,17 +43,17 @@ void sum_rows_in_parts(Index rows, Index columns, T scale, GradientTarget<T> sum
 template <Scalar T, class RowOf>
 void sum_rows_serial(Index rows, Index columns, T* total, const RowOf& row_of) {
   std::fill_n(total, columns, T{0});
-  Index row = 0;
-  for (; row + 4 <= rows; row += 4) {
-    const T *first = row_of(row), *second = row_of(row + 1), *third = row_of(row + 2),
-            *fourth = row_of(row + 3);
+  const T* x[4];
+  for (Index row = 0; row < rows; ++row) {  // `row_of` stands here once: what it computes may be much code
+    x[row % 4] = row_of(row);
+    if (row % 4 == 3) {
 #pragma omp simd
-    for (Index c = 0; c < columns; ++c) total[c] += (first[c] + second[c]) + (third[c] + fourth[c]);
+      for (Index c = 0; c < columns; ++c) total[c] += (x[0][c] + x[1][c]) + (x[2][c] + x[3][c]);
+    }
   }
-  for (; row < rows; ++row) {
-    const T* x = row_of(row);
+  for (Index i = 0; i < rows % 4; ++i) {
 #pragma omp simd
-    for (Index c = 0; c < columns; ++c) total[c] += x[c];
+    for (Index c = 0; c < columns; ++c) total[c] += x[i][c];
   }
 }
 
