@@ -11,6 +11,7 @@
 #include <exfusion/kernels/attention.hpp>
 #include <exfusion/kernels/attention_factors.hpp>
 #include <exfusion/kernels/attention_product.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/prefetch.hpp>
 
 namespace exfusion::kernels::detail {
@@ -21,7 +22,7 @@ template <Scalar T>
 struct AttentionBlocks {
   using Product = AttentionProduct<PlainNumbers<T>>;
 
-  static constexpr Index round_up(Index count, Index step) { return (count + step - 1) / step * step; }
+  static constexpr Index round_up(Index count, Index step) { return ceil_divide(count, step) * step; }
   /// Distance between the rows of a matrix: an odd number of cache lines, so that the rows of a panel spread
   /// over all sets of the cache.
   static constexpr Index row_step(Index columns) { return (round_up(columns, line) / line | 1) * line; }

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include <exfusion/kernels/attention_product.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_numbers.hpp>
 #include <exfusion/kernels/simd.hpp>
 
@@ -26,7 +27,7 @@ struct AttentionFactors {
   static constexpr Index group = Numbers::group;
 
   /// Packed elements that `size` numbers along the inner dimension make.
-  static constexpr Index depth_of(Index size) { return (size + group - 1) / group; }
+  static constexpr Index depth_of(Index size) { return ceil_divide(size, group); }
 
   /// A number in memory, in full precision.
   static T exact(Source number) {
@@ -41,7 +42,7 @@ struct AttentionFactors {
   /// dimension.
   static constexpr Index row_numbers(Index width) {
     constexpr Index step = group * Product::depth_step;
-    return (width + step - 1) / step * step;
+    return ceil_divide(width, step) * step;
   }
 
   /// A vector of a first factor: the packed elements from `element` on of a row of `size` numbers, zeros

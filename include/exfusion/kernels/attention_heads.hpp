@@ -7,6 +7,7 @@
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/attention_backward.hpp>
 #include <exfusion/kernels/attention_forward.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/elementwise.hpp>
 #include <exfusion/kernels/scratch.hpp>
 
@@ -24,8 +25,8 @@ void attention_forward(const typename Factors::Source* qkv, typename Factors::So
   using Forward = AttentionForward<Factors>;
   const AttentionBlocks<typename Factors::T> blocks(sizes.d_head);
   const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
-  const bool few = rows * ((sizes.tokens + most - 1) / most) < enough_attention_pieces;
-  const Index chunk = few ? blocks.queries : most, chunks = (sizes.tokens + chunk - 1) / chunk;
+  const bool few = rows * ceil_divide(sizes.tokens, most) < enough_attention_pieces;
+  const Index chunk = few ? blocks.queries : most, chunks = ceil_divide(sizes.tokens, chunk);
   parallel_for(rows * chunks, 1, [&](Index item, Index) {
     const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
     const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
@@ -72,8 +73,8 @@ class AttentionParts {
         blocks_(all.sizes.d_head),
         tokens_(all.sizes.tokens),
         heads_(all.sizes.batch * all.sizes.heads),
-        count_(std::clamp<Index>((enough_attention_pieces + heads_ - 1) / std::max<Index>(heads_, 1), 1,
-                                 std::max<Index>((tokens_ + blocks_.keys - 1) / blocks_.keys, 1))) {}
+        count_(std::clamp<Index>(ceil_divide(enough_attention_pieces, std::max<Index>(heads_, 1)), 1,
+                                 std::max<Index>(ceil_divide(tokens_, blocks_.keys), 1))) {}
 
   void run() const {
     if (tokens_ == 0) return;
@@ -89,7 +90,7 @@ class AttentionParts {
     });
     if (count_ == 1) return;
     constexpr Index some = 64;
-    const Index pieces = (tokens_ + some - 1) / some;
+    const Index pieces = ceil_divide(tokens_, some);
     parallel_for(heads_ * pieces, 1, [&](Index item, Index) {
       const Index row = item / pieces, begin = item % pieces * some, end = std::min(tokens_, begin + some);
       T* first = shared + row * count_ * matrix_size();

@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_packed_grid.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>

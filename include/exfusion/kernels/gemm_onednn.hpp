@@ -6,6 +6,7 @@
 #include <dnnl.h>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/matrix_view.hpp>

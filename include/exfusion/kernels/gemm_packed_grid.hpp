@@ -6,7 +6,7 @@
 #include <utility>
 
 #include <exfusion/core/parallel.hpp>
-#include <exfusion/kernels/gemm_parts.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
 #include <exfusion/kernels/round.hpp>
 

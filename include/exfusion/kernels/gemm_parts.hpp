@@ -3,14 +3,12 @@
 #include <algorithm>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
-
-/// How many parts of `part` > 0 it takes for `size`.
-inline Index ceil_divide(Index size, Index part) { return (size + part - 1) / part; }
 
 /// Products of the parts of a long inner dimension, whose sum is C. The first part is written to C, the
 /// others to scratch memory of the calling thread.

@@ -73,16 +73,6 @@ struct BlockedTile {
     }
   }
 
-  /// C = A B (+ C) (+ bias), any sizes and orders. Both operands are packed on the stack, part by
-  /// part.
-  static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                  const GemmEpilogue<T>& epilogue) {
-    for (Index row = 0; row < c.rows; row += Block::most_rows) {
-      const Index rows = std::min<Index>(Block::most_rows, c.rows - row);
-      row_block(a.block(row, 0, rows, a.columns), b, c.block(row, 0, rows, c.columns), epilogue);
-    }
-  }
-
  private:
   using PackedPanels = PackedRows<Packed, Block::rows>;
   static constexpr bool has_rows_in_place = requires(const Source* from) { Numbers::in_place(from); };
@@ -126,37 +116,6 @@ struct BlockedTile {
           multiply(row, column, panel);
         }
       }
-    }
-  }
-
-  // Up to Block::most_rows rows of C. The sum over the inner dimension goes block by block, always in this
-  // order.
-  static void row_block(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                        GemmEpilogue<T> epilogue) {
-    constexpr Index block_depth = Block::depth * Numbers::group, a_step = Pack::a_step(Block::depth);
-    alignas(64) std::array<Packed, Block::most_rows / Block::rows * a_step> packed;
-    const T* bias = std::exchange(epilogue.bias, nullptr);
-    const Index last = std::max<Index>(b.rows - 1, 0) / block_depth * block_depth;
-    for (Index k = 0; k <= last; k += block_depth) {
-      const Index depth = std::min<Index>(block_depth, b.rows - k);
-      if (k == last) epilogue.bias = bias;
-      Pack::a(a.block(0, k, a.rows, depth), a_step, packed.data());
-      pack_columns(packed.data(), a_step, b.block(k, 0, depth, b.columns), c, epilogue);
-      epilogue.accumulate = true;
-    }
-  }
-
-  // A few panels of B are packed together, so that whole stretches of its rows are read at a time.
-  static void pack_columns(const Packed* a, Index a_step, MatrixView<const Source> b, MatrixView<T> c,
-                           GemmEpilogue<T> epilogue) {
-    constexpr Index group = 4 * Block::columns, step = Pack::b_step(Block::depth);
-    alignas(64) std::array<Packed, group * Block::depth> packed;
-    for (Index column = 0; column < c.columns; column += group) {
-      const Index columns = std::min(group, c.columns - column);
-      Pack::b(b.block(0, column, b.rows, columns), step, packed.data());
-      multiply_panels(PackedPanels{a, a_step}, packed.data(), step, Pack::depth_of(b.rows),
-                      c.block(0, column, c.rows, columns), epilogue);
-      if (epilogue.bias != nullptr) epilogue.bias += columns;
     }
   }
 };

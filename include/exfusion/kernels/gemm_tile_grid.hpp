@@ -4,8 +4,8 @@
 #include <utility>
 
 #include <exfusion/core/parallel.hpp>
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
-#include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 
 namespace exfusion::kernels::detail {
