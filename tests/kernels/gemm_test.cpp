@@ -193,7 +193,8 @@ TYPED_TEST(GemmProduct, CutsALongInnerDimensionIntoParts) {
 // Few tiles, parts of a long inner dimension, and more threads than parts.
 TYPED_TEST(GemmProduct, GivesTheSameBitsForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {260, 200, 1700}}) {
+  for (const auto& [m, n, k] :
+       {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {40, 50, 5000}, {260, 200, 1700}}) {
     std::vector<std::vector<typename TestFixture::T>> results;
     for (int count : {1, 2, 3, 9}) {
       omp_set_num_threads(count);

@@ -129,13 +129,13 @@ struct AmxMicroKernel {
 
   /// C has at most a full block's rows and columns; A has a full block's rows, B its columns.
   template <class Rows>
-  static void run(Index depth, const Rows& rows, const Packed* b, MatrixView<T> c,
-                  const GemmEpilogue<T>& epilogue, bool in_registers = amx_is_permitted()) {
+  static void run(Index depth, const Rows& rows, const PackedColumns<Packed, Block::columns>& columns,
+                  MatrixView<T> c, const GemmEpilogue<T>& epilogue, bool in_registers = amx_is_permitted()) {
     const auto accumulate = [&](const T* start, Index start_stride, T* to, Index to_stride) {
       if (in_registers) {
-        accumulate_in_registers(depth, rows, b, start, start_stride, to, to_stride);
+        accumulate_in_registers(depth, rows, columns.data, start, start_stride, to, to_stride);
       } else {
-        accumulate_in_vectors(depth, tiles(rows), b, start, start_stride, to, to_stride);
+        accumulate_in_vectors(depth, tiles(rows), columns.data, start, start_stride, to, to_stride);
       }
     };
     const bool is_full = c.rows == Block::rows && c.columns == Block::columns;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <type_traits>
 
 #include <omp.h>
 
@@ -32,9 +31,49 @@ struct GemmGrid {
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
-    const Index parts = parts_of_depth(c.rows, c.columns, b.rows), room = Grid::room(c.rows, c.columns);
+    if constexpr (is_packed) {
+      if (!Tile::is_read_in_place(a, b)) return multiply_on<PackedGrid<Tile>>(a, b, c, epilogue);
+    }
+    multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
+  }
+
+  /// C = A B (+ bias), rounded to bfloat16, any sizes. Sums over more than Rounding::largest_depth numbers
+  /// take scratch memory.
+  static void multiply_rounded(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Bfloat16> c,
+                               const T* bias) {
+    if constexpr (is_packed) {
+      using Rounding = PackedGrid<Tile, Bfloat16>;
+      if (b.rows <= Rounding::largest_depth) {
+        return Rounding::multiply(a, b, c, {.bias = bias},
+                                  scratch<typename Rounding::Packed>(Rounding::room(c.rows, c.columns)));
+      }
+    }
+    const Index some = std::clamp<Index>(PartialSums<T>::most_numbers / std::max<Index>(c.columns, 1), 1,
+                                         std::max<Index>(c.rows, 1));
+    T* sums = scratch<T, struct RoundedSums>(some * c.columns);
+    for (Index first = 0; first < c.rows; first += some) {
+      const Index rows = std::min(some, c.rows - first);
+      multiply(a.block(first, 0, rows, a.columns), b, dense_matrix(sums, rows, c.columns), {.bias = bias});
+      parallel_for(rows, 16, [=](Index begin, Index end) {
+        for (Index row = begin; row < end; ++row)
+          Round<T>::to_bfloat16_serial(sums + row * c.columns, c.data + (first + row) * c.row_stride,
+                                       c.columns);
+      });
+    }
+  }
+
+ private:
+  static constexpr bool is_packed = requires { typename Tile::Pack; };
+  static constexpr Index part_unit = 64, smallest_part = 512;
+
+  template <class Grid>
+  static void multiply_on(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+                          const GemmEpilogue<T>& epilogue) {
+    const Index parts = parts_of_depth(c.rows, c.columns, b.rows, Grid::wanted_parts(c.rows, c.columns));
+    const Index room = Grid::room(c.rows, c.columns);
     const Index threads = omp_get_max_threads();
     const bool one_thread_each = parts > 1 && threads <= parts;
+    using Packed = typename Grid::Packed;
     Packed* packed = scratch<Packed>(one_thread_each ? room * threads : room);
     const Index depth = ceil_divide(b.rows, parts * part_unit) * part_unit;
     const PartialSums<T> sums(parts, c);
@@ -55,42 +94,10 @@ struct GemmGrid {
     sums.add();
   }
 
-  /// C = A B (+ bias), rounded to bfloat16, any sizes. Sums over more than Rounding::largest_depth numbers
-  /// take scratch memory.
-  static void multiply_rounded(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Bfloat16> c,
-                               const T* bias) {
-    if constexpr (is_packed) {
-      using Rounding = PackedGrid<Tile, Bfloat16>;
-      if (b.rows <= Rounding::largest_depth) {
-        return Rounding::multiply(a, b, c, {.bias = bias},
-                                  scratch<Packed>(Rounding::room(c.rows, c.columns)));
-      }
-    }
-    const Index some = std::clamp<Index>(PartialSums<T>::most_numbers / std::max<Index>(c.columns, 1), 1,
-                                         std::max<Index>(c.rows, 1));
-    T* sums = scratch<T, struct RoundedSums>(some * c.columns);
-    for (Index first = 0; first < c.rows; first += some) {
-      const Index rows = std::min(some, c.rows - first);
-      multiply(a.block(first, 0, rows, a.columns), b, dense_matrix(sums, rows, c.columns), {.bias = bias});
-      parallel_for(rows, 16, [=](Index begin, Index end) {
-        for (Index row = begin; row < end; ++row)
-          Round<T>::to_bfloat16_serial(sums + row * c.columns, c.data + (first + row) * c.row_stride,
-                                       c.columns);
-      });
-    }
-  }
-
- private:
-  static constexpr bool is_packed = requires { typename Tile::Pack; };
-  using Grid = typename std::conditional_t<is_packed, std::type_identity<PackedGrid<Tile>>,
-                                           std::type_identity<TileGrid<Tile>>>::type;
-  using Packed = typename Grid::Packed;
-  static constexpr Index part_unit = 64, smallest_part = 512, wanted_parts = 8;
-
   // A power of two, so that two or four threads have as much to do each.
-  static Index parts_of_depth(Index rows, Index columns, Index depth) {
+  static Index parts_of_depth(Index rows, Index columns, Index depth, Index wanted) {
     if (depth < 2 * std::max(rows, columns)) return 1;
-    const Index most = std::min(wanted_parts, PartialSums<T>::most_parts(rows * columns));
+    const Index most = std::min(wanted, PartialSums<T>::most_parts(rows * columns));
     const Index parts = std::clamp<Index>(depth / smallest_part, 1, most);
     return static_cast<Index>(std::bit_floor(static_cast<std::size_t>(parts)));
   }

@@ -32,6 +32,10 @@ class PackedGrid {
   /// Elements of memory that `multiply` needs, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
+  /// Parts of a long inner dimension that are worth adding their sums: no thread waits for what another one
+  /// has packed.
+  static Index wanted_parts(Index /*rows*/, Index /*columns*/) { return 8; }
+
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
                        const GemmEpilogue<T>& epilogue, Packed* memory) {

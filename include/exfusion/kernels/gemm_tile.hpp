@@ -4,7 +4,9 @@
 #include <array>
 #include <utility>
 
+#include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_micro.hpp>
+#include <exfusion/kernels/prefetch.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -25,13 +27,24 @@ struct BlockedTile {
   static constexpr Index depth_unit = 16;
 
   /// Whether the micro-kernel shall read the rows of this A as they are, for a C of so many columns: elements
-  /// must follow each other as packed ones do, and rows not fall on the same cache sets, as those do that are
-  /// whole pages apart.
+  /// must follow each other as packed ones do.
   static bool is_read_in_place(MatrixView<const Source> a, Index columns) {
-    constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
     if constexpr (has_rows_in_place) {
       return columns <= Numbers::most_columns_in_place && a.column_stride == 1 &&
-             a.columns % Pack::whole == 0 && a.row_stride % page != 0;
+             a.columns % Pack::whole == 0 && is_spread(a.row_stride);
+    } else {
+      return false;
+    }
+  }
+
+  /// Whether it shall read both operands as they are, with `run`: not if too many rows would read B's columns
+  /// anew.
+  static bool is_read_in_place(MatrixView<const Source> a, MatrixView<const Source> b) {
+    constexpr Index most_rows = 512;
+    if constexpr (has_columns_in_place) {
+      const bool is_transposed = b.columns <= Numbers::most_columns_in_place && a.row_stride == 1;
+      return b.column_stride == 1 && a.rows >= Block::rows && b.columns >= Block::columns &&
+             (is_transposed || (a.rows <= most_rows && is_read_in_place(a, b.columns)));
     } else {
       return false;
     }
@@ -48,8 +61,8 @@ struct BlockedTile {
   static void run_packed(const Packed* a, Index a_step, const Packed* b, Index b_step, Index depth,
                          MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
     for_each_depth(depth, epilogue, [&](Index k, Index depth_here, const GemmEpilogue<T>& part) {
-      multiply_panels(PackedPanels{a + k * Block::rows, a_step}, b + k * Block::columns, b_step, depth_here,
-                      c, part);
+      multiply_panels(PackedPanels{a + k * Block::rows, a_step}, c.rows, {}, b + k * Block::columns, b_step,
+                      depth_here, c, part);
     });
   }
 
@@ -57,25 +70,43 @@ struct BlockedTile {
   static void run_in_place(MatrixView<const Source> a, const Packed* b, Index b_step, MatrixView<T> c,
                            const GemmEpilogue<T>& epilogue) {
     if constexpr (has_rows_in_place) {
-      const Index whole = c.rows / Block::rows * Block::rows, rest = c.rows - whole;
-      for_each_depth(Pack::depth_of(a.columns), epilogue,
-                     [&](Index k, Index depth, const GemmEpilogue<T>& part) {
-                       const auto here = a.block(0, k * Numbers::group, a.rows, depth * Numbers::group);
-                       const Packed* panels = b + k * Block::columns;
-                       multiply_panels(RowsInPlace<Numbers, Block::rows>{here.data, here.row_stride}, panels,
-                                       b_step, depth, c.block(0, 0, whole, c.columns), part);
-                       if (rest == 0) return;
-                       alignas(64) std::array<Packed, Pack::a_step(Block::depth)> packed;
-                       Pack::a(here.block(whole, 0, rest, here.columns), 0, packed.data());
-                       multiply_panels(PackedPanels{packed.data(), 0}, panels, b_step, depth,
-                                       c.block(whole, 0, rest, c.columns), part);
-                     });
+      const Index whole = c.rows / Block::rows * Block::rows;
+      for_each_depth(
+          Pack::depth_of(a.columns), epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
+            const auto here = a.block(0, k * Numbers::group, a.rows, depth * Numbers::group);
+            alignas(64) std::array<Packed, Pack::a_step(Block::depth)> rest;
+            Pack::a(here.block(whole, 0, c.rows - whole, here.columns), 0, rest.data());
+            multiply_panels(RowsInPlace<Numbers, Block::rows>{here.data, here.row_stride}, whole,
+                            PackedPanels{rest.data(), 0}, b + k * Block::columns, b_step, depth, c, part);
+          });
+    }
+  }
+
+  /// C = A B (+ C) (+ bias) with operands that are read in place. They are parts of matrices that have a full
+  /// block's rows and columns: what an incomplete block lacks is read before it.
+  static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
+                  const GemmEpilogue<T>& epilogue) {
+    if constexpr (has_columns_in_place) {
+      for_each_depth(b.rows, epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
+        const auto columns = b.block(k, 0, depth, b.columns);
+        if (a.row_stride == 1) {
+          using Rows = TransposedRowsInPlace<Numbers, Block::rows>;
+          multiply_in_place(Rows{a.data + k * a.column_stride, a.column_stride}, columns, c, part);
+        } else {
+          using Rows = RowsInPlace<Numbers, Block::rows>;
+          multiply_in_place(Rows{a.data + k, a.row_stride}, columns, c, part);
+        }
+      });
     }
   }
 
  private:
   using PackedPanels = PackedRows<Packed, Block::rows>;
   static constexpr bool has_rows_in_place = requires(const Source* from) { Numbers::in_place(from); };
+  static constexpr bool has_columns_in_place = has_rows_in_place && Numbers::group == 1;
+
+  // Whether rows so far apart do not fall on the same cache sets, as those do that are whole pages apart.
+  static bool is_spread(Index stride) { return stride % (4096 / static_cast<Index>(sizeof(Source))) != 0; }
 
   // Calls body(k, depth, epilogue) for each part of the inner dimension that is summed up at a time.
   template <class Body>
@@ -90,31 +121,64 @@ struct BlockedTile {
     }
   }
 
+  // Asks for the share of the next block's columns that falls to this row of blocks, of so many rows in all.
+  [[gnu::always_inline]] static void prefetch_columns(MatrixView<const Source> b, Index row, Index rows) {
+    const Index share = ceil_divide(b.rows, ceil_divide(rows, Block::rows)),
+                begin = row / Block::rows * share;
+    for (Index k = begin; k < std::min(b.rows, begin + share); ++k)
+      prefetch<CacheLevel::second>(b.data + k * b.row_stride, Block::columns);
+  }
+
+  static GemmEpilogue<T> from_column(GemmEpilogue<T> epilogue, Index column) {
+    if (epilogue.bias != nullptr) epilogue.bias += column;
+    return epilogue;
+  }
+
   template <class Rows>
-  static void multiply_panels(const Rows& a, const Packed* b, Index b_step, Index depth, MatrixView<T> c,
-                              const GemmEpilogue<T>& epilogue) {
+  [[gnu::noinline]] static void multiply_in_place(const Rows& a, MatrixView<const Source> b, MatrixView<T> c,
+                                                  const GemmEpilogue<T>& epilogue) {
+    for (Index column = 0; column < c.columns; column += Block::columns) {
+      const Index columns = std::min<Index>(Block::columns, c.columns - column);
+      const ColumnsInPlace<Numbers> columns_of_b{b.data + column + columns - Block::columns, b.row_stride};
+      const Index next = column + columns;
+      for (Index row = 0; row < c.rows; row += Block::rows) {
+        const Index rows = std::min<Index>(Block::rows, c.rows - row);
+        if (next < c.columns) prefetch_columns(b.block(0, next, b.rows, Block::columns), row, c.rows);
+        MicroKernel::run_last(b.rows, a.from_row(row + rows - Block::rows), columns_of_b,
+                              c.block(row, column, rows, columns), from_column(epilogue, column));
+      }
+    }
+  }
+
+  // `a` has the rows up to `whole`, `rest` those from there on.
+  template <class Rows>
+  [[gnu::noinline]] static void multiply_panels(const Rows& a, Index whole, const PackedPanels& rest,
+                                                const Packed* b, Index b_step, Index depth, MatrixView<T> c,
+                                                const GemmEpilogue<T>& epilogue) {
     [[maybe_unused]] const typename MicroKernel::Registers registers;
-    const auto multiply = [&](Index row, Index column, const Rows& rows_of_a) {
+    const auto multiply = [&](Index row, Index column, const auto& rows_of_a) {
       const Index rows = std::min<Index>(Block::rows, c.rows - row);
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
-      GemmEpilogue<T> part = epilogue;
-      if (part.bias != nullptr) part.bias += column;
-      MicroKernel::run(depth, rows_of_a, b + column / Block::columns * b_step,
-                       c.block(row, column, rows, columns), part);
+      const PackedColumns<Packed, Block::columns> columns_of_b{b + column / Block::columns * b_step};
+      MicroKernel::run(depth, rows_of_a, columns_of_b, c.block(row, column, rows, columns),
+                       from_column(epilogue, column));
     };
     if constexpr (MicroKernel::stays_in_row) {
       Rows panel = a;
-      for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
+      for (Index row = 0; row < whole; row += Block::rows, panel = panel.next_panel()) {
         if (row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
         for (Index column = 0; column < c.columns; column += Block::columns) multiply(row, column, panel);
       }
+      for (Index column = 0; whole < c.rows && column < c.columns; column += Block::columns)
+        multiply(whole, column, rest);
     } else {
       for (Index column = 0; column < c.columns; column += Block::columns) {
         Rows panel = a;
-        for (Index row = 0; row < c.rows; row += Block::rows, panel = panel.next_panel()) {
+        for (Index row = 0; row < whole; row += Block::rows, panel = panel.next_panel()) {
           if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
           multiply(row, column, panel);
         }
+        if (whole < c.rows) multiply(whole, column, rest);
       }
     }
   }

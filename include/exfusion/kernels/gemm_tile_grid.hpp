@@ -22,6 +22,11 @@ class TileGrid {
   /// Elements of memory that `multiply` needs: none.
   static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
 
+  /// Parts of a long inner dimension that are worth adding their sums: where C has few tiles.
+  static Index wanted_parts(Index rows, Index columns) {
+    return ceil_divide(wanted_tiles, 2 * std::max<Index>(TileGrid(rows, columns).tiles(), 1));
+  }
+
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue, Packed* /*memory*/) {
