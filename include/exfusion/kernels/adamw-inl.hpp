@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <concepts>
+#include <cstring>
 #include <limits>
 
 #include <exfusion/core/parallel.hpp>
@@ -12,17 +13,58 @@
 #include <exfusion/kernels/fast_math.hpp>
 #include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/round.hpp>
+#include <exfusion/kernels/simd_math.hpp>
 
 namespace exfusion::kernels {
 
 namespace detail {
 
-/// The next value of p; m and v become the next moments.
-template <Scalar T>
-[[gnu::always_inline]] inline T adamw_step(const AdamWStep<T>& s, T eps, T p, T gradient, T& m, T& v) {
+/// The moments and the change of `Number`s of type T, or of vectors of them.
+template <Scalar T, class Number>
+[[gnu::always_inline]] inline void move_moments(const AdamWStep<T>& s, const Number& gradient, Number& m,
+                                                Number& v) {
   m = s.beta1 * m + s.new1 * gradient;
   v = s.beta2 * v + s.new2 * gradient * gradient;
-  return s.keep * p - s.rate * m / (fast_sqrt(v) * s.root_scale + eps);
+}
+
+/// By how much the step changes parameters, beside their decay; `root` is that of v, and is overwritten.
+template <Scalar T, class Number>
+[[gnu::always_inline]] inline void adamw_change(const AdamWStep<T>& s, T eps, const Number& m, Number& root) {
+  root = s.rate * m / (root * s.root_scale + eps);
+}
+
+/// Moves the moments m and v of [begin, end) by the gradients a g, and passes on what is to change there:
+/// `apply(i, change)`, where `change` is that of element i, or of a vector of elements from i on.
+template <Scalar T, class Apply>
+[[gnu::always_inline]] inline void for_each_change(const AdamWStep<T>& s, T eps, T a, const T* g, T* m, T* v,
+                                                   Index begin, Index end, const Apply& apply) {
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, std::sqrt may set errno
+  if constexpr (vectorised && has_quick_roots) {
+    using S = Simd<T>;
+    for (; begin + S::lanes <= end; begin += S::lanes) {
+      typename S::Vector gradient, mean, square;
+      S::load(gradient, g + begin);
+      S::load(mean, m + begin);
+      S::load(square, v + begin);
+      gradient *= a;
+      move_moments(s, gradient, mean, square);
+      S::store(mean, m + begin);
+      S::store(square, v + begin);
+      square_roots(square);
+      adamw_change(s, eps, mean, square);
+      apply(begin, square);
+    }
+  }
+#pragma omp simd if (vectorised)
+  for (Index i = begin; i < end; ++i) {
+    T mean = m[i], square = v[i];
+    move_moments(s, a * g[i], mean, square);
+    m[i] = mean;
+    v[i] = square;
+    T change = fast_sqrt(square);
+    adamw_change(s, eps, mean, change);
+    apply(i, change);
+  }
 }
 
 /// An expert without weight has no gradient: its eps must not become 0, or 0 / 0 would be its step.
@@ -43,17 +85,15 @@ void AdamW<T>::update(T* p, const T* g, T* m, T* v, Index size, const AdamWStep<
 
 template <Scalar T>
 void AdamW<T>::update_expert(T* p, const T* g, T a, T* m, T* v, Index size, const AdamWStep<T>& step) {
-  constexpr bool vectorised = std::same_as<T, float>;  // in double, std::sqrt may set errno
   const AdamWStep<T> s = step;
   const T eps = detail::adamw_eps(s, a);
   const auto update_range = [=](Index begin, Index end) {
-#pragma omp simd if (vectorised)
-    for (Index i = begin; i < end; ++i) {
-      T mean = m[i], square = v[i];
-      p[i] = detail::adamw_step(s, eps, p[i], a * g[i], mean, square);
-      m[i] = mean;
-      v[i] = square;
-    }
+    detail::for_each_change(s, eps, a, g, m, v, begin, end, [&]<class Number>(Index i, const Number& change) {
+      Number value;
+      std::memcpy(&value, p + i, sizeof value);
+      value = s.keep * value - change;
+      std::memcpy(p + i, &value, sizeof value);
+    });
   };
   stream(size, update_range, p, g, m, v);
 }
@@ -61,7 +101,7 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, T* m, T* v, Index size, cons
 template <Scalar T>
 void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Index size,
                              const AdamWStep<T>& step, std::uint32_t seed) {
-  constexpr bool vectorised = std::same_as<T, float>;
+  constexpr bool vectorised = std::same_as<T, float>;  // in double, std::sqrt may set errno
   const AdamWStep<T> s = step;
   const T eps = detail::adamw_eps(s, a);
   const auto update_range = [=](Index begin, Index end) {
@@ -71,7 +111,10 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Inde
     for (auto i = static_cast<std::int32_t>(begin); i < last; ++i) {
       const Bf16Moments old{moments[i]};
       T m{old.m()}, v{old.v()};
-      p[i] = detail::adamw_step(s, eps, p[i], a * g[i], m, v);
+      detail::move_moments(s, a * g[i], m, v);
+      T change = fast_sqrt(v);
+      detail::adamw_change(s, eps, m, change);
+      p[i] = s.keep * p[i] - change;
       moments[i] = Bf16Moments::rounded(static_cast<float>(m), static_cast<float>(v),
                                         rounding_noise(seed, static_cast<std::uint32_t>(i)))
                        .bits;
@@ -83,17 +126,14 @@ void AdamW<T>::update_expert(T* p, const T* g, T a, std::uint32_t* moments, Inde
 template <Scalar T>
 void AdamW<T>::update_experts(T* p, Index stride, const T* a, Index experts, const T* g, T* m, T* v,
                               Index size, const AdamWStep<T>& step) {
-  constexpr bool vectorised = std::same_as<T, float>;
   const AdamWStep<T> s = step;
   std::array<T, stream_range> storage;
   T* change = storage.data();
   const auto update_range = [=](Index begin, Index end) {
-#pragma omp simd if (vectorised)
-    for (Index i = begin; i < end; ++i) {
-      m[i] = s.beta1 * m[i] + s.new1 * g[i];
-      v[i] = s.beta2 * v[i] + s.new2 * g[i] * g[i];
-      change[i - begin] = s.rate * m[i] / (fast_sqrt(v[i]) * s.root_scale + s.eps);
-    }
+    detail::for_each_change(s, s.eps, T{1}, g, m, v, begin, end,
+                            [&]<class Number>(Index i, const Number& value) {
+                              std::memcpy(change + (i - begin), &value, sizeof value);
+                            });
     for (Index expert = 0; expert < experts; ++expert) {
       const T sign = static_cast<T>((a[expert] > 0) - (a[expert] < 0));
       T* row = p + expert * stride;

@@ -3,6 +3,11 @@
 #include <cmath>
 #include <cstdint>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include <exfusion/kernels/fast_math.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels {
@@ -50,5 +55,22 @@ class ExpBelowZero {
   T factor_;  ///< Float: scale log2 e.
   T lowest_;  ///< Float.
 };
+
+/// Whether the CPU's square roots of a vector take less time than fast_sqrt's multiplications: not if it
+/// multiplies two vectors of 64 bytes at a time, as those with AMX do.
+#if defined(__AVX512F__) && !defined(__AMX_TILE__)
+inline constexpr bool has_quick_roots = true;
+#else
+inline constexpr bool has_quick_roots = false;
+#endif
+
+/// The square roots of x >= 0.
+[[gnu::always_inline]] inline void square_roots(Simd<float>::Vector& x) {
+#if defined(__AVX512F__)
+  x = reinterpret_cast<Simd<float>::Vector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+#else
+  for (int i = 0; i < Simd<float>::lanes; ++i) x[i] = fast_sqrt(x[i]);
+#endif
+}
 
 }  // namespace exfusion::kernels
