@@ -32,9 +32,13 @@ class PackedGrid {
   /// Elements of memory that `multiply` needs, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
-  /// Parts of a long inner dimension that are worth adding their sums: no thread waits for what another one
-  /// has packed.
-  static Index wanted_parts(Index /*rows*/, Index /*columns*/) { return 8; }
+  /// Parts of a long inner dimension that are worth adding their sums: where C has few tiles; and always of
+  /// those of AMX, for which packing takes longest, so that no thread waits for what another one packs.
+  static Index wanted_parts(Index rows, Index columns) {
+    if constexpr (Tile::stays_in_row) return 8;
+    const Index tiles = ceil_divide(rows, 4 * Block::rows) * ceil_divide(columns, pack_columns);
+    return ceil_divide(wanted_tiles, std::max<Index>(tiles, 1));
+  }
 
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
