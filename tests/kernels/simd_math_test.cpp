@@ -51,5 +51,33 @@ TEST(SimdMath, ExpBelowZeroIsTheStandardLibrarysInDouble) {
   }
 }
 
+#if defined(__AVX512F__)
+TEST(SimdMath, SquareRootsAreAccurateInEachLane) {
+  const auto roots = [](float first, float factor, float* x) {
+    Simd<float>::Vector vector;
+    for (int lane = 0; lane < Simd<float>::lanes; ++lane, first *= factor) x[lane] = first;
+    Simd<float>::load(vector, x);
+    square_roots(vector);
+    Simd<float>::store(vector, x + Simd<float>::lanes);
+  };
+  float x[2 * Simd<float>::lanes];
+  double worst = 0;
+  for (float first = 1e-37F; first < 1e36F; first *= 1.0173F) {
+    roots(first, 1.0009F, x);
+    for (int lane = 0; lane < Simd<float>::lanes; ++lane) {
+      const double root = std::sqrt(static_cast<double>(x[lane]));
+      worst = std::max(worst, std::abs(static_cast<double>(x[lane + Simd<float>::lanes]) / root - 1));
+    }
+  }
+  EXPECT_LT(worst, 2e-7);
+  for (const float same : {0.0F, 1.0F, std::numeric_limits<float>::infinity()}) {
+    roots(same, 1, x);
+    EXPECT_EQ(x[Simd<float>::lanes], same);
+  }
+  roots(std::numeric_limits<float>::quiet_NaN(), 1, x);
+  EXPECT_TRUE(std::isnan(x[Simd<float>::lanes]));
+}
+#endif
+
 }  // namespace
 }  // namespace exfusion::kernels

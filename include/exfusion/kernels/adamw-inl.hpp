@@ -19,7 +19,7 @@ namespace exfusion::kernels {
 
 namespace detail {
 
-/// The moments and the change of `Number`s of type T, or of vectors of them.
+/// The next moments m and v of one number in T, or of a vector of them.
 template <Scalar T, class Number>
 [[gnu::always_inline]] inline void move_moments(const AdamWStep<T>& s, const Number& gradient, Number& m,
                                                 Number& v) {

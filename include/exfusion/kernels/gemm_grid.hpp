@@ -22,7 +22,7 @@ namespace exfusion::kernels::detail {
 /// The product on all threads, which share the tiles of C; or, where the inner dimension is long beside C, as
 /// that of weight gradients is, the parts of the inner dimension: then no thread waits for what another one
 /// has packed. More threads than parts share the tiles of one part after the other. Tiles and parts depend on
-/// the sizes alone, so the result does not depend on the number of threads.
+/// sizes and strides alone, so the result does not depend on the number of threads.
 template <class Tile>
 struct GemmGrid {
   using T = typename Tile::T;
@@ -31,10 +31,14 @@ struct GemmGrid {
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
-    if constexpr (is_packed) {
-      if (!Tile::is_read_in_place(a, b)) return multiply_on<PackedGrid<Tile>>(a, b, c, epilogue);
+    if constexpr (!is_packed) {
+      multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
+    } else {
+      if constexpr (Tile::has_columns_in_place) {
+        if (Tile::reads_both_in_place(a, b)) return multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
+      }
+      multiply_on<PackedGrid<Tile>>(a, b, c, epilogue);
     }
-    multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
   }
 
   /// C = A B (+ bias), rounded to bfloat16, any sizes. Sums over more than Rounding::largest_depth numbers

@@ -50,7 +50,8 @@ struct RowsInPlace {
     for (int row = 0; row < rows; ++row) kernels::prefetch(data + row * stride, depth * Numbers::group);
   }
 
-  /// A column of all rows, found from every fourth of them, which takes few registers: compilers use more.
+  /// A column of all rows, by one address for every fourth row and two strides: compilers left alone keep one
+  /// for each row, more than there are registers.
   class Columns {
    public:
     [[gnu::always_inline]] explicit Columns(const RowsInPlace& rows_in_place)
@@ -126,8 +127,8 @@ struct GemmMicroKernel {
   using PackedVector = typename Simd<Packed, Bytes>::Vector;
   using Sums = Vector[Block::rows][Block::vectors];
 
-  /// C has at most a full block's rows and columns, A has a full block's rows, B its columns: C is the
-  /// product of the first of them.
+  /// C may have fewer rows and columns than A and B, which have a full block's: it is the product of the
+  /// first ones then.
   template <class Rows, class Columns>
   static void run(Index depth, const Rows& a, const Columns& b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) {
@@ -138,7 +139,7 @@ struct GemmMicroKernel {
     }
   }
 
-  /// The same with the last rows and columns.
+  /// The same with the last ones.
   template <class Rows, class Columns>
   static void run_last(Index depth, const Rows& a, const Columns& b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
@@ -160,7 +161,7 @@ struct GemmMicroKernel {
     for (int row = 0; row < Block::rows; ++row) kernels::prefetch(c + row * row_stride, Block::columns);
     Sums sums = {};
     accumulate(depth, a, b, sums);
-    // Else the addresses asked for above would fill the registers until they are stored to.
+    // Else the addresses prefetched above would stay in registers until they are stored to.
     hide_origin(c);
     hide_origin(row_stride);
     store(sums, c, row_stride, epilogue);

@@ -40,13 +40,10 @@ struct PlainNumbers : SingleNumbers<T> {
   using Source = T;
   using Packed = T;
 
-  /// Columns of C up to which it takes longer to pack A than its rows in place slow the products down: all,
-  /// but for a CPU that multiplies two vectors of 64 bytes at a time (here: one with AMX).
-#if defined(__AMX_TILE__)
-  static constexpr Index most_columns_in_place = 128;
-#else
-  static constexpr Index most_columns_in_place = std::numeric_limits<Index>::max();
-#endif
+  /// Columns of C up to which packing A takes longer than it saves. Rows in place hold up only a CPU that
+  /// multiplies two vectors at a time.
+  static constexpr Index most_columns_in_place =
+      multiplies_two_vectors ? 128 : std::numeric_limits<Index>::max();
 
   static Packed element(const Source* from, Index /*step*/, bool /*complete*/) { return *from; }
   /// The element that lies at `from` as a packed one does. Not every kind of numbers has it.

@@ -32,12 +32,13 @@ class PackedGrid {
   /// Elements of memory that `multiply` needs, with a C of these sizes.
   static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
 
-  /// Parts of a long inner dimension that are worth adding their sums: where C has few tiles; and always of
-  /// those of AMX, for which packing takes longest, so that no thread waits for what another one packs.
+  /// Into how many parts a long inner dimension is worth cutting: more where C has few tiles; and for AMX
+  /// always, as packing takes longest there and no thread shall wait for what another one packs.
   static Index wanted_parts(Index rows, Index columns) {
-    if constexpr (Tile::stays_in_row) return 8;
+    constexpr Index most = 8;
+    if constexpr (Tile::stays_in_row) return most;
     const Index tiles = ceil_divide(rows, 4 * Block::rows) * ceil_divide(columns, pack_columns);
-    return ceil_divide(wanted_tiles, std::max<Index>(tiles, 1));
+    return std::min(most, ceil_divide(wanted_tiles, std::max<Index>(tiles, 1)));
   }
 
   /// C = A B (+ C) (+ bias), any sizes.
@@ -63,7 +64,7 @@ class PackedGrid {
 
   PackedGrid(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
              const GemmEpilogue<T>& epilogue)
-      : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::is_read_in_place(a, c.columns)) {
+      : a_(a), b_(b), c_(c), epilogue_(epilogue), in_place_(Tile::reads_rows_in_place(a, c.columns)) {
     block_rows_ = even_part(c.rows, in_place_ ? std::max<Index>(c.rows, 1) : largest_block, Block::rows);
     block_columns_ = even_part(c.columns, largest_block, Block::columns);
     across_ = ceil_divide(c.columns, block_columns_);

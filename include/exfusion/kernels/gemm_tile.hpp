@@ -26,28 +26,32 @@ struct BlockedTile {
   /// Packed elements that parts of the inner dimension have a multiple of: those of one of AMX's tiles.
   static constexpr Index depth_unit = 16;
 
-  /// Whether the micro-kernel shall read the rows of this A as they are, for a C of so many columns: elements
-  /// must follow each other as packed ones do.
-  static bool is_read_in_place(MatrixView<const Source> a, Index columns) {
+  /// Whether there is a `run` that reads both operands in place.
+  static constexpr bool has_columns_in_place = Numbers::group == 1 && requires(const Source* from) {
+    Numbers::in_place(from);
+  };
+
+  /// Whether the micro-kernel shall read the rows of this A as they are, beside a packed B of so many
+  /// columns: elements must follow each other as packed ones do, and rows not fall on the same cache sets, as
+  /// those do that are whole pages apart.
+  static bool reads_rows_in_place(MatrixView<const Source> a, Index columns) {
+    constexpr Index page = 4096 / static_cast<Index>(sizeof(Source));
     if constexpr (has_rows_in_place) {
       return columns <= Numbers::most_columns_in_place && a.column_stride == 1 &&
-             a.columns % Pack::whole == 0 && is_spread(a.row_stride);
+             a.columns % Pack::whole == 0 && a.row_stride % page != 0;
     } else {
       return false;
     }
   }
 
-  /// Whether it shall read both operands as they are, with `run`: not if too many rows would read B's columns
-  /// anew.
-  static bool is_read_in_place(MatrixView<const Source> a, MatrixView<const Source> b) {
+  /// Whether `run` shall read both as they are. The columns of a B in place are read anew for every few rows
+  /// of A: many rows are worth packing them, but not if A would have to be packed too, as a transposed one.
+  static bool reads_both_in_place(MatrixView<const Source> a,
+                                  MatrixView<const Source> b) requires has_columns_in_place {
     constexpr Index most_rows = 512;
-    if constexpr (has_columns_in_place) {
-      const bool is_transposed = b.columns <= Numbers::most_columns_in_place && a.row_stride == 1;
-      return b.column_stride == 1 && a.rows >= Block::rows && b.columns >= Block::columns &&
-             (is_transposed || (a.rows <= most_rows && is_read_in_place(a, b.columns)));
-    } else {
-      return false;
-    }
+    const bool is_transposed = a.row_stride == 1 && b.columns <= Numbers::most_columns_in_place;
+    return b.column_stride == 1 && a.rows >= Block::rows && b.columns >= Block::columns &&
+           (is_transposed || (a.rows <= most_rows && reads_rows_in_place(a, b.columns)));
   }
 
   /// Columns of a tile of C whose B, of `depth` numbers a column, fits into the L2 cache beside the rest.
@@ -83,30 +87,24 @@ struct BlockedTile {
   }
 
   /// C = A B (+ C) (+ bias) with operands that are read in place. They are parts of matrices that have a full
-  /// block's rows and columns: what an incomplete block lacks is read before it.
+  /// block's rows and columns: an incomplete block is filled up with the rows and columns before it.
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
-                  const GemmEpilogue<T>& epilogue) {
-    if constexpr (has_columns_in_place) {
-      for_each_depth(b.rows, epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
-        const auto columns = b.block(k, 0, depth, b.columns);
-        if (a.row_stride == 1) {
-          using Rows = TransposedRowsInPlace<Numbers, Block::rows>;
-          multiply_in_place(Rows{a.data + k * a.column_stride, a.column_stride}, columns, c, part);
-        } else {
-          using Rows = RowsInPlace<Numbers, Block::rows>;
-          multiply_in_place(Rows{a.data + k, a.row_stride}, columns, c, part);
-        }
-      });
-    }
+                  const GemmEpilogue<T>& epilogue) requires has_columns_in_place {
+    for_each_depth(b.rows, epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
+      const auto columns = b.block(k, 0, depth, b.columns);
+      if (a.row_stride == 1) {
+        using Rows = TransposedRowsInPlace<Numbers, Block::rows>;
+        multiply_in_place(Rows{a.data + k * a.column_stride, a.column_stride}, columns, c, part);
+      } else {
+        using Rows = RowsInPlace<Numbers, Block::rows>;
+        multiply_in_place(Rows{a.data + k, a.row_stride}, columns, c, part);
+      }
+    });
   }
 
  private:
   using PackedPanels = PackedRows<Packed, Block::rows>;
   static constexpr bool has_rows_in_place = requires(const Source* from) { Numbers::in_place(from); };
-  static constexpr bool has_columns_in_place = has_rows_in_place && Numbers::group == 1;
-
-  // Whether rows so far apart do not fall on the same cache sets, as those do that are whole pages apart.
-  static bool is_spread(Index stride) { return stride % (4096 / static_cast<Index>(sizeof(Source))) != 0; }
 
   // Calls body(k, depth, epilogue) for each part of the inner dimension that is summed up at a time.
   template <class Body>

@@ -22,7 +22,8 @@ class TileGrid {
   /// Elements of memory that `multiply` needs: none.
   static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
 
-  /// Parts of a long inner dimension that are worth adding their sums: where C has few tiles.
+  /// Into how many parts a long inner dimension is worth cutting: where C has few tiles. Half the tasks are
+  /// enough, since the sums of parts must be added.
   static Index wanted_parts(Index rows, Index columns) {
     return ceil_divide(wanted_tiles, 2 * std::max<Index>(TileGrid(rows, columns).tiles(), 1));
   }
@@ -45,8 +46,8 @@ class TileGrid {
 
  private:
   static constexpr Index wanted_tiles = 16;  // enough that the slowest thread does not wait for the others
-  static constexpr Index largest_rows = 192, smallest_rows = 96, row_step = 12;
-  static constexpr Index largest_columns = 512, smallest_columns = 128, column_step = 32;
+  static constexpr Index largest_rows = 192, smallest_rows = 96;
+  static constexpr Index largest_columns = 512, smallest_columns = 128;
   static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
 
   TileGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
@@ -54,8 +55,20 @@ class TileGrid {
     across = std::clamp(ceil_divide(wanted_tiles, std::max<Index>(down, 1)),
                         ceil_divide(columns_, largest_columns), std::max<Index>(across, 1));
     down = std::max(down, std::min(ceil_divide(wanted_tiles, across), rows_ / smallest_rows));
-    tile_rows_ = tile_size(rows_, down, row_step);
-    tile_columns_ = tile_size(columns_, across, column_step);
+    tile_rows_ = tile_size(rows_, down, step().rows);
+    tile_columns_ = tile_size(columns_, across, step().columns);
+  }
+
+  struct Step {
+    Index rows, columns;
+  };
+  // What the sides of tiles are multiples of: a register block, where there is one.
+  static constexpr Step step() {
+    if constexpr (requires { typename Tile::Block; }) {
+      return {Tile::Block::rows, Tile::Block::columns};
+    } else {
+      return {12, 32};
+    }
   }
 
   // What cuts `size` into about `tiles` equal parts of whole register blocks.

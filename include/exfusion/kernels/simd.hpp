@@ -18,6 +18,14 @@ inline constexpr int simd_bytes = 32;
 inline constexpr int simd_bytes = 16;
 #endif
 
+/// Whether the CPU multiplies two vectors of 64 bytes at a time, as far as compilers tell: those with AMX do,
+/// and Zen 5. Others that do (Xeons before AMX) are taken to multiply one.
+#if defined(__AMX_BF16__) || defined(__AMXBF16__) || defined(__znver5__)
+inline constexpr bool multiplies_two_vectors = true;
+#else
+inline constexpr bool multiplies_two_vectors = false;
+#endif
+
 /// A register of `Bytes` bytes in GCC's and Clang's vector extensions: arithmetic works lane by lane. Wider
 /// registers than the CPU's are emulated by several. Functions pass vectors by reference, so that the width
 /// never becomes part of a calling convention.

@@ -7,7 +7,6 @@
 #include <immintrin.h>
 #endif
 
-#include <exfusion/kernels/fast_math.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels {
@@ -56,21 +55,17 @@ class ExpBelowZero {
   T lowest_;  ///< Float.
 };
 
-/// Whether the CPU's square roots of a vector take less time than fast_sqrt's multiplications: not if it
-/// multiplies two vectors of 64 bytes at a time, as those with AMX do.
-#if defined(__AVX512F__) && !defined(__AMX_TILE__)
-inline constexpr bool has_quick_roots = true;
-#else
-inline constexpr bool has_quick_roots = false;
-#endif
+#if defined(__AVX512F__)
+/// Whether the CPU's square roots of a vector take less time than fast_sqrt's multiplications.
+inline constexpr bool has_quick_roots = !multiplies_two_vectors;
 
 /// The square roots of x >= 0.
 [[gnu::always_inline]] inline void square_roots(Simd<float>::Vector& x) {
-#if defined(__AVX512F__)
-  x = reinterpret_cast<Simd<float>::Vector>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
-#else
-  for (int i = 0; i < Simd<float>::lanes; ++i) x[i] = fast_sqrt(x[i]);
-#endif
+  constexpr __mmask16 all = 0xFFFF;  // with a mask only because g++ 12 warns of the form without one
+  x = reinterpret_cast<Simd<float>::Vector>(_mm512_maskz_sqrt_ps(all, reinterpret_cast<__m512>(x)));
 }
+#else
+inline constexpr bool has_quick_roots = false;
+#endif
 
 }  // namespace exfusion::kernels
