@@ -78,7 +78,7 @@ struct GemmGrid {
     const Index threads = omp_get_max_threads();
     const bool one_thread_each = parts > 1 && threads <= parts;
     using Packed = typename Grid::Packed;
-    Packed* packed = scratch<Packed>(one_thread_each ? room * threads : room);
+    auto* packed = scratch<Packed>(one_thread_each ? room * threads : room);
     const Index depth = ceil_divide(b.rows, parts * part_unit) * part_unit;
     const PartialSums<T> sums(parts, c);
     const auto multiply_part = [&](Index part, Packed* memory) {

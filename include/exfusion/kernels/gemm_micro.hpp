@@ -57,7 +57,7 @@ struct RowsInPlace {
     [[gnu::always_inline]] explicit Columns(const RowsInPlace& rows_in_place)
         : stride_(rows_in_place.stride), three_strides_(3 * rows_in_place.stride) {
       hide_origin(three_strides_);
-      for (int i = 0; i < fourths; ++i) {
+      for (Index i = 0; i < fourths; ++i) {
         fourth_[i] = rows_in_place.data + 4 * i * stride_;
         hide_origin(fourth_[i]);
       }
