@@ -127,26 +127,15 @@ struct GemmMicroKernel {
   using PackedVector = typename Simd<Packed, Bytes>::Vector;
   using Sums = Vector[Block::rows][Block::vectors];
 
-  /// C may have fewer rows and columns than A and B, which have a full block's: it is the product of the
-  /// first ones then.
+  /// C may have fewer rows and columns than A and B, which have a full block's: it is the part of the product
+  /// from this row and this column on.
   template <class Rows, class Columns>
   static void run(Index depth, const Rows& a, const Columns& b, MatrixView<T> c,
-                  const GemmEpilogue<T>& epilogue) {
+                  const GemmEpilogue<T>& epilogue, Index first_row = 0, Index first_column = 0) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
       run_full(depth, a, b, c.data, c.row_stride, epilogue);
     } else {
-      run_part(depth, a, b, c, 0, 0, epilogue);
-    }
-  }
-
-  /// The same with the last ones.
-  template <class Rows, class Columns>
-  static void run_last(Index depth, const Rows& a, const Columns& b, MatrixView<T> c,
-                       const GemmEpilogue<T>& epilogue) {
-    if (c.rows == Block::rows && c.columns == Block::columns) {
-      run_full(depth, a, b, c.data, c.row_stride, epilogue);
-    } else {
-      run_part(depth, a, b, c, Block::rows - c.rows, Block::columns - c.columns, epilogue);
+      run_part(depth, a, b, c, first_row, first_column, epilogue);
     }
   }
 
@@ -167,8 +156,7 @@ struct GemmMicroKernel {
     store(sums, c, row_stride, epilogue);
   }
 
-  // At the edges of C: the same through a full block on the stack, of which C is the part from this row and
-  // this column on.
+  // At the edges of C: the same through a full block on the stack.
   template <class Rows, class Columns>
   static void run_part(Index depth, const Rows& a, const Columns& b, MatrixView<T> c, Index first_row,
                        Index first_column, GemmEpilogue<T> epilogue) {

@@ -110,8 +110,8 @@ struct BlockedTile {
   template <class Body>
   static void for_each_depth(Index depth, GemmEpilogue<T> epilogue, const Body& body) {
     const T* bias = std::exchange(epilogue.bias, nullptr);
-    const Index parts = std::max<Index>((depth + Block::depth - 1) / Block::depth, 1);
-    const Index part = (depth + depth_unit * parts - 1) / (depth_unit * parts) * depth_unit;
+    const Index parts = std::max<Index>(ceil_divide(depth, Block::depth), 1);
+    const Index part = ceil_divide(depth, depth_unit * parts) * depth_unit;
     for (Index k = 0, i = 1; i <= parts; k += part, ++i) {
       if (i == parts) epilogue.bias = bias;
       body(k, std::min<Index>(part, depth - k), epilogue);
@@ -142,8 +142,9 @@ struct BlockedTile {
       for (Index row = 0; row < c.rows; row += Block::rows) {
         const Index rows = std::min<Index>(Block::rows, c.rows - row);
         if (next < c.columns) prefetch_columns(b.block(0, next, b.rows, Block::columns), row, c.rows);
-        MicroKernel::run_last(b.rows, a.from_row(row + rows - Block::rows), columns_of_b,
-                              c.block(row, column, rows, columns), from_column(epilogue, column));
+        MicroKernel::run(b.rows, a.from_row(row + rows - Block::rows), columns_of_b,
+                         c.block(row, column, rows, columns), from_column(epilogue, column),
+                         Block::rows - rows, Block::columns - columns);
       }
     }
   }
