@@ -193,22 +193,28 @@ TYPED_TEST(GemmProduct, CutsALongInnerDimensionIntoParts) {
   this->check(33, 20, 1100);
 }
 
-// Few tiles, parts of a long inner dimension, and more threads than parts.
+// Few tiles, parts of a long inner dimension, more threads than parts, and tiles of several blocks.
 TYPED_TEST(GemmProduct, GivesTheSameBitsForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  for (const auto& [m, n, k] :
-       {std::array<Index, 3>{300, 200, 600}, {40, 30, 5000}, {40, 50, 5000}, {260, 200, 1700}}) {
-    std::vector<std::vector<typename TestFixture::T>> results;
-    for (int count : {1, 2, 3, 9}) {
-      omp_set_num_threads(count);
-      Rng rng(6);
-      Problem<typename TestFixture::T, typename TypeParam::Source> problem(m, n, k, Order::by_columns,
-                                                                           Order::by_rows, rng);
-      TypeParam::multiply(problem.a.read(), problem.b.read(), problem.c.view, {});
-      results.push_back(problem.c.values);
+  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 600},
+                                {40, 30, 5000},
+                                {40, 50, 5000},
+                                {260, 200, 1700},
+                                {1100, 900, 270}}) {
+    for (bool transposed : {false, true}) {
+      std::vector<std::vector<typename TestFixture::T>> results;
+      for (int count : {1, 2, 3, 9}) {
+        omp_set_num_threads(count);
+        Rng rng(6);
+        Problem<typename TestFixture::T, typename TypeParam::Source> problem(
+            m, n, k, transposed ? Order::by_columns : Order::by_rows,
+            transposed ? Order::by_rows : Order::by_columns, rng);
+        TypeParam::multiply(problem.a.read(), problem.b.read(), problem.c.view, {});
+        results.push_back(problem.c.values);
+      }
+      omp_set_num_threads(threads);
+      for (const auto& result : results) EXPECT_EQ(result, results[0]);
     }
-    omp_set_num_threads(threads);
-    for (const auto& result : results) EXPECT_EQ(result, results[0]);
   }
 }
 
@@ -240,7 +246,8 @@ TYPED_TEST(GemmKernel, MultipliesSquareMatrices) {
 // More rows or columns than are packed at a time; at last rows a power of two apart, which are packed too.
 TYPED_TEST(GemmKernel, AgreesWithTheNaiveProductAcrossPackedParts) {
   Rng rng(9);
-  for (const auto& [m, n, k] : {std::array<Index, 3>{1030, 24, 600}, {40, 1040, 600}, {40, 30, 2045}}) {
+  for (const auto& [m, n, k] :
+       {std::array<Index, 3>{1030, 24, 600}, {40, 1040, 600}, {40, 30, 2045}, {1100, 700, 40}}) {
     for (Order order_a : {Order::by_rows, Order::by_columns}) {
       Problem<TypeParam> problem(m, n, k, order_a, Order::by_rows, rng);
       const auto expected = problem.expected(true, true);

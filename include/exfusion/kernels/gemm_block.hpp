@@ -17,8 +17,6 @@ struct GemmBlock {
 #endif
   static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
   static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
-  static constexpr int most_rows =
-      384 / static_cast<int>(sizeof(T)) / rows * rows;  ///< Of A at a time: 144 KiB.
 };
 
 }  // namespace exfusion::kernels::detail

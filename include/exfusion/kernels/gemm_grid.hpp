@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <type_traits>
 
 #include <omp.h>
 
@@ -11,6 +12,7 @@
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_packed_grid.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>
+#include <exfusion/kernels/gemm_stretch_grid.hpp>
 #include <exfusion/kernels/gemm_tile_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/one_thread.hpp>
@@ -18,6 +20,11 @@
 #include <exfusion/kernels/scratch.hpp>
 
 namespace exfusion::kernels::detail {
+
+/// The grid of tiles whose operands are packed, for a C of numbers in Result.
+template <class Tile, class Result>
+using PackingGrid =
+    std::conditional_t<Tile::stays_in_row, PackedGrid<Tile, Result>, StretchGrid<Tile, Result>>;
 
 /// The product on all threads, which share the tiles of C; or, where the inner dimension is long beside C, as
 /// that of weight gradients is, the parts of the inner dimension: then no thread waits for what another one
@@ -37,7 +44,7 @@ struct GemmGrid {
       if constexpr (Tile::has_columns_in_place) {
         if (Tile::reads_both_in_place(a, b)) return multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
       }
-      multiply_on<PackedGrid<Tile>>(a, b, c, epilogue);
+      multiply_on<PackingGrid<Tile, T>>(a, b, c, epilogue);
     }
   }
 
@@ -46,10 +53,10 @@ struct GemmGrid {
   static void multiply_rounded(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Bfloat16> c,
                                const T* bias) {
     if constexpr (is_packed) {
-      using Rounding = PackedGrid<Tile, Bfloat16>;
+      using Rounding = PackingGrid<Tile, Bfloat16>;
       if (b.rows <= Rounding::largest_depth) {
-        return Rounding::multiply(a, b, c, {.bias = bias},
-                                  scratch<typename Rounding::Packed>(Rounding::room(c.rows, c.columns)));
+        const Index room = Rounding::room(c.rows, c.columns, omp_get_max_threads());
+        return Rounding::multiply(a, b, c, {.bias = bias}, scratch<typename Rounding::Packed>(room));
       }
     }
     const Index some = std::clamp<Index>(PartialSums<T>::most_numbers / std::max<Index>(c.columns, 1), 1,
@@ -69,15 +76,14 @@ struct GemmGrid {
  private:
   static constexpr bool is_packed = requires { typename Tile::Pack; };
   static constexpr Index part_unit = 64, smallest_part = 512;
-
   template <class Grid>
   static void multiply_on(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                           const GemmEpilogue<T>& epilogue) {
     const Index parts = parts_of_depth(c.rows, c.columns, b.rows, Grid::wanted_parts(c.rows, c.columns));
-    const Index room = Grid::room(c.rows, c.columns);
     const Index threads = omp_get_max_threads();
     const bool one_thread_each = parts > 1 && threads <= parts;
     using Packed = typename Grid::Packed;
+    const Index room = Grid::room(c.rows, c.columns, one_thread_each ? 1 : threads);
     auto* packed = scratch<Packed>(one_thread_each ? room * threads : room);
     const Index depth = ceil_divide(b.rows, parts * part_unit) * part_unit;
     const PartialSums<T> sums(parts, c);

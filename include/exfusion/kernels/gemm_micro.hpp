@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 
 #include <exfusion/kernels/gemm_epilogue.hpp>
 #include <exfusion/kernels/gemm_numbers.hpp>
@@ -9,6 +10,7 @@
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/prefetch.hpp>
 #include <exfusion/kernels/simd.hpp>
+#include <exfusion/kernels/simd_math.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -128,9 +130,9 @@ struct GemmMicroKernel {
   using Sums = Vector[Block::rows][Block::vectors];
 
   /// C may have fewer rows and columns than A and B, which have a full block's: it is the part of the product
-  /// from this row and this column on.
-  template <class Rows, class Columns>
-  static void run(Index depth, const Rows& a, const Columns& b, MatrixView<T> c,
+  /// from this row and this column on. C's numbers (`Result`) are in T, or in bfloat16 and not accumulated.
+  template <class Rows, class Columns, class Result>
+  static void run(Index depth, const Rows& a, const Columns& b, MatrixView<Result> c,
                   const GemmEpilogue<T>& epilogue, Index first_row = 0, Index first_column = 0) {
     if (c.rows == Block::rows && c.columns == Block::columns) {
       run_full(depth, a, b, c.data, c.row_stride, epilogue);
@@ -144,8 +146,8 @@ struct GemmMicroKernel {
   // has been started in vain, and is started again in the place of other multiply-adds.
   static constexpr Index a_ahead = 16, b_ahead = 8;
 
-  template <class Rows, class Columns>
-  static void run_full(Index depth, const Rows& a, const Columns& b, T* c, Index row_stride,
+  template <class Rows, class Columns, class Result>
+  static void run_full(Index depth, const Rows& a, const Columns& b, Result* c, Index row_stride,
                        const GemmEpilogue<T>& epilogue) {
     for (int row = 0; row < Block::rows; ++row) kernels::prefetch(c + row * row_stride, Block::columns);
     Sums sums = {};
@@ -157,12 +159,12 @@ struct GemmMicroKernel {
   }
 
   // At the edges of C: the same through a full block on the stack.
-  template <class Rows, class Columns>
-  static void run_part(Index depth, const Rows& a, const Columns& b, MatrixView<T> c, Index first_row,
+  template <class Rows, class Columns, class Result>
+  static void run_part(Index depth, const Rows& a, const Columns& b, MatrixView<Result> c, Index first_row,
                        Index first_column, GemmEpilogue<T> epilogue) {
-    alignas(64) std::array<T, Block::rows * Block::columns> block{};
+    alignas(64) std::array<Result, Block::rows * Block::columns> block{};
     alignas(64) std::array<T, Block::columns> bias{};
-    T* part = block.data() + first_row * Block::columns + first_column;
+    Result* part = block.data() + first_row * Block::columns + first_column;
     if (epilogue.bias != nullptr) {
       std::copy_n(epilogue.bias, c.columns, bias.data() + first_column);
       epilogue.bias = bias.data();
@@ -207,23 +209,30 @@ struct GemmMicroKernel {
 #endif
   }
 
-  [[gnu::always_inline]] static void store(const Sums& sums, T* c, Index row_stride,
+  template <class Result>
+  [[gnu::always_inline]] static void store(const Sums& sums, Result* c, Index row_stride,
                                            const GemmEpilogue<T>& epilogue) {
 #pragma GCC unroll 16
     for (int row = 0; row < Block::rows; ++row) {
 #pragma GCC unroll 4
       for (int v = 0; v < Block::vectors; ++v) {
-        T* to = c + row * row_stride + v * S::lanes;
+        Result* to = c + row * row_stride + v * S::lanes;
         Vector value = sums[row][v], other;
-        if (epilogue.accumulate) {
-          S::load(other, to);
-          value += other;
+        if constexpr (std::same_as<Result, T>) {
+          if (epilogue.accumulate) {
+            S::load(other, to);
+            value += other;
+          }
         }
         if (epilogue.bias != nullptr) {
           S::load(other, epilogue.bias + v * S::lanes);
           value += other;
         }
-        S::store(value, to);
+        if constexpr (std::same_as<Result, T>) {
+          S::store(value, to);
+        } else {
+          store_rounded<T, Bytes>(value, to);
+        }
       }
     }
   }

@@ -61,6 +61,13 @@ struct GemmPack {
  private:
   static constexpr Index line = 64 / static_cast<Index>(sizeof(Packed));
 
+  // Asks for the numbers of a packed element a few further along the inner dimension.
+  [[gnu::always_inline]] static void prefetch_rows(const Source* from, Index stride) {
+    constexpr Index elements_ahead = 4;
+    for (Index i = 0; i < Numbers::group; ++i)
+      __builtin_prefetch(from + (elements_ahead * Numbers::group + i) * stride);
+  }
+
   // Whether the packed element k has all its numbers, of `size` along the inner dimension.
   static bool complete(Index k, Index size) { return (k + 1) * Numbers::group <= size; }
 
@@ -106,7 +113,7 @@ struct GemmPack {
       Packed* to = packed + k * Block::rows;
       Index row = 0;
       for (; complete(k, a.columns) && row + copied <= a.rows; row += Block::rows, to += step) {
-        __builtin_prefetch(from + row + 8 * Numbers::group * a.column_stride);
+        prefetch_rows(from + row, a.column_stride);
         Numbers::template copy<copied>(from + row, a.column_stride, to);
       }
       for (; row < a.rows; row += Block::rows, to += step) {
@@ -124,7 +131,7 @@ struct GemmPack {
       Packed* to = packed;
       for (Index column = 0; column < b.columns; column += Block::columns, to += step) {
         if (complete(k, b.rows)) {
-          __builtin_prefetch(from + column + 8 * Numbers::group * b.row_stride);
+          prefetch_rows(from + column, b.row_stride);
           Numbers::template copy<Block::columns>(from + column, b.row_stride, to);
         } else {
           for (Index c = 0; c < Block::columns; ++c)

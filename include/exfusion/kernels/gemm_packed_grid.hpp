@@ -12,12 +12,13 @@
 
 namespace exfusion::kernels::detail {
 
-/// The product on all threads with operands that are packed once for all tiles of C, but for an A that can be
-/// read in place. C is computed block by block; while the threads multiply one block's tiles, the first of
-/// them to be free pack the operands of the next block, so that no time is spent waiting between packing and
-/// multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the number of
-/// threads. C may be of numbers in bfloat16, rounded from complete sums in T: then the inner dimension is at
-/// most `largest_depth`, and nothing is added to C.
+/// The product on all threads by tile registers (AmxMicroKernel), which multiply so fast that packing an
+/// operand more than once would cost too much: operands are packed once for all tiles of C, but for an A that
+/// can be read in place. C is computed block by block; while the threads multiply one block's tiles, the
+/// first of them to be free pack the operands of the next block, so that no time is spent waiting between
+/// packing and multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the
+/// number of threads. C may be of numbers in bfloat16, rounded from complete sums in T: then the inner
+/// dimension is at most `largest_depth`, and nothing is added to C.
 template <class Tile, class Result = typename Tile::T>
 class PackedGrid {
  public:
@@ -25,21 +26,18 @@ class PackedGrid {
   using Source = typename Tile::Source;
   using Packed = typename Tile::Packed;
 
-  static constexpr Index packed_depth = 2 * Tile::Block::depth;
+  static constexpr Index packed_depth = Tile::largest_depth;
   /// Numbers along the inner dimension that are packed, and whose products are summed up, at a time.
   static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
 
-  /// Elements of memory that `multiply` needs, with a C of these sizes.
-  static Index room(Index rows, Index columns) { return 2 * (room_of_a(rows) + room_of_b(columns)); }
-
-  /// Into how many parts a long inner dimension is worth cutting: more where C has few tiles; and for AMX
-  /// always, as packing takes longest there and no thread shall wait for what another one packs.
-  static Index wanted_parts(Index rows, Index columns) {
-    constexpr Index most = 8;
-    if constexpr (Tile::stays_in_row) return most;
-    const Index tiles = ceil_divide(rows, 4 * Block::rows) * ceil_divide(columns, pack_columns);
-    return std::min(most, ceil_divide(wanted_tiles, std::max<Index>(tiles, 1)));
+  /// Elements of memory that `multiply` needs, with a C of these sizes; the threads share them.
+  static Index room(Index rows, Index columns, Index /*threads*/) {
+    return 2 * (room_of_a(rows) + room_of_b(columns));
   }
+
+  /// Into how many parts a long inner dimension is worth cutting: no thread shall wait for what another one
+  /// packs.
+  static Index wanted_parts(Index /*rows*/, Index /*columns*/) { return 8; }
 
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,
@@ -70,19 +68,16 @@ class PackedGrid {
     across_ = ceil_divide(c.columns, block_columns_);
     part_depth_ = even_part(b.rows, largest_depth, depth_unit);
     deep_ = std::max<Index>(ceil_divide(b.rows, part_depth_), 1);
-    if constexpr (Tile::stays_in_row) {
-      tile_columns_ = even_part(block_columns_, Tile::most_columns(part_depth_), Block::columns);
-      const Index down = ceil_divide(wanted_tiles, ceil_divide(block_columns_, tile_columns_));
-      tile_rows_ = even_part(block_rows_, std::min<Index>(ceil_divide(block_rows_, down), Block::most_rows),
-                             Block::rows);
-    } else {
-      // Few rows and many columns: what a tile needs of B stays in the L2 cache from one to the next.
-      tile_rows_ = even_part(block_rows_, 4 * Block::rows, Block::rows);
-      const Index down = ceil_divide(block_rows_, tile_rows_);
-      const Index wanted = std::max(ceil_divide(wanted_tiles, down), ceil_divide(block_columns_, 512));
-      tile_columns_ = even_part(block_columns_, std::max(ceil_divide(block_columns_, wanted), pack_columns),
-                                Block::columns);
-    }
+    tile_columns_ = even_part(block_columns_, most_columns(part_depth_), Block::columns);
+    const Index down = ceil_divide(wanted_tiles, ceil_divide(block_columns_, tile_columns_));
+    tile_rows_ = even_part(block_rows_, std::min<Index>(ceil_divide(block_rows_, down), Block::most_rows),
+                           Block::rows);
+  }
+
+  // Columns of a tile of C whose B, of `depth` numbers a column, fits into the L2 cache beside the rest.
+  static Index most_columns(Index depth) {
+    constexpr Index size = (Index{768} << 10) / static_cast<Index>(sizeof(Packed));
+    return std::max<Index>(size / std::max<Index>(Pack::depth_of(depth), 1), Block::columns);
   }
 
   // The size of about equal parts, none above `most`, in whole register blocks.
@@ -174,9 +169,12 @@ class PackedGrid {
   void multiply_rows(const Part& part, Index row, const Packed* a, const Packed* b, MatrixView<T> c,
                      const GemmEpilogue<T>& epilogue) const {
     if (in_place_) {
-      Tile::run_in_place(a_.block(part.row + row, part.k, c.rows, part.depth), b, b_step, c, epilogue);
+      NothingAhead nothing;
+      Tile::run_in_place(a_.block(part.row + row, part.k, c.rows, part.depth), b, b_step, c, epilogue,
+                         nothing);
     } else {
-      Tile::run_packed(a, a_step, b, b_step, Pack::depth_of(part.depth), c, epilogue);
+      NothingAhead nothing;
+      Tile::run_packed(a, a_step, b, b_step, Pack::depth_of(part.depth), c, epilogue, nothing);
     }
   }
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <utility>
 
 #include <exfusion/kernels/ceil_divide.hpp>
+#include <exfusion/kernels/gemm_ahead.hpp>
 #include <exfusion/kernels/gemm_micro.hpp>
 #include <exfusion/kernels/prefetch.hpp>
 
@@ -25,6 +27,8 @@ struct BlockedTile {
   static constexpr bool stays_in_row = MicroKernel::stays_in_row;
   /// Packed elements that parts of the inner dimension have a multiple of: those of one of AMX's tiles.
   static constexpr Index depth_unit = 16;
+  /// Packed elements along the inner dimension whose products may be summed up at a time.
+  static constexpr Index largest_depth = 2 * Block::depth;
 
   /// Whether there is a `run` that reads both operands in place.
   static constexpr bool has_columns_in_place = Numbers::group == 1 && requires(const Source* from) {
@@ -54,34 +58,32 @@ struct BlockedTile {
            (is_transposed || (a.rows <= most_rows && reads_rows_in_place(a, b.columns)));
   }
 
-  /// Columns of a tile of C whose B, of `depth` numbers a column, fits into the L2 cache beside the rest.
-  static constexpr Index most_columns(Index depth) {
-    constexpr Index size = (Index{768} << 10) / static_cast<Index>(sizeof(Packed));
-    return std::max<Index>(size / std::max<Index>(Pack::depth_of(depth), 1), Block::columns);
-  }
-
   /// C = A B (+ C) (+ bias) with packed operands of `depth` elements, whose panels are `a_step` and
-  /// `b_step` apart.
+  /// `b_step` apart. GemmMicroKernel's C may be of numbers in bfloat16; then `depth` is at most
+  /// `largest_depth`, and nothing is accumulated. `ahead` asks for what is needed next (Ahead).
+  template <class Result, class Next>
   static void run_packed(const Packed* a, Index a_step, const Packed* b, Index b_step, Index depth,
-                         MatrixView<T> c, const GemmEpilogue<T>& epilogue) {
-    for_each_depth(depth, epilogue, [&](Index k, Index depth_here, const GemmEpilogue<T>& part) {
+                         MatrixView<Result> c, const GemmEpilogue<T>& epilogue, Next& ahead) {
+    for_each_depth<Result>(depth, epilogue, [&](Index k, Index depth_here, const GemmEpilogue<T>& part) {
       multiply_panels(PackedPanels{a + k * Block::rows, a_step}, c.rows, {}, b + k * Block::columns, b_step,
-                      depth_here, c, part);
+                      depth_here, c, part, ahead);
     });
   }
 
   /// The same with an A that is read in place.
-  static void run_in_place(MatrixView<const Source> a, const Packed* b, Index b_step, MatrixView<T> c,
-                           const GemmEpilogue<T>& epilogue) {
+  template <class Result, class Next>
+  static void run_in_place(MatrixView<const Source> a, const Packed* b, Index b_step, MatrixView<Result> c,
+                           const GemmEpilogue<T>& epilogue, Next& ahead) {
     if constexpr (has_rows_in_place) {
       const Index whole = c.rows / Block::rows * Block::rows;
-      for_each_depth(
+      for_each_depth<Result>(
           Pack::depth_of(a.columns), epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
             const auto here = a.block(0, k * Numbers::group, a.rows, depth * Numbers::group);
-            alignas(64) std::array<Packed, Pack::a_step(Block::depth)> rest;
+            alignas(64) std::array<Packed, Pack::a_step(largest_depth)> rest;
             Pack::a(here.block(whole, 0, c.rows - whole, here.columns), 0, rest.data());
             multiply_panels(RowsInPlace<Numbers, Block::rows>{here.data, here.row_stride}, whole,
-                            PackedPanels{rest.data(), 0}, b + k * Block::columns, b_step, depth, c, part);
+                            PackedPanels{rest.data(), 0}, b + k * Block::columns, b_step, depth, c, part,
+                            ahead);
           });
     }
   }
@@ -90,7 +92,7 @@ struct BlockedTile {
   /// block's rows and columns: an incomplete block is filled up with the rows and columns before it.
   static void run(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                   const GemmEpilogue<T>& epilogue) requires has_columns_in_place {
-    for_each_depth(b.rows, epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
+    for_each_depth<T>(b.rows, epilogue, [&](Index k, Index depth, const GemmEpilogue<T>& part) {
       const auto columns = b.block(k, 0, depth, b.columns);
       if (a.row_stride == 1) {
         using Rows = TransposedRowsInPlace<Numbers, Block::rows>;
@@ -106,11 +108,13 @@ struct BlockedTile {
   using PackedPanels = PackedRows<Packed, Block::rows>;
   static constexpr bool has_rows_in_place = requires(const Source* from) { Numbers::in_place(from); };
 
-  // Calls body(k, depth, epilogue) for each part of the inner dimension that is summed up at a time.
-  template <class Body>
+  // Calls body(k, depth, epilogue) for each part of the inner dimension that is summed up at a time: all of
+  // it if sums are stored rounded.
+  template <class Result, class Body>
   static void for_each_depth(Index depth, GemmEpilogue<T> epilogue, const Body& body) {
     const T* bias = std::exchange(epilogue.bias, nullptr);
-    const Index parts = std::max<Index>(ceil_divide(depth, Block::depth), 1);
+    const Index most = std::same_as<Result, T> ? Block::depth : largest_depth;
+    const Index parts = std::max<Index>(ceil_divide(depth, most), 1);
     const Index part = ceil_divide(depth, depth_unit * parts) * depth_unit;
     for (Index k = 0, i = 1; i <= parts; k += part, ++i) {
       if (i == parts) epilogue.bias = bias;
@@ -150,14 +154,16 @@ struct BlockedTile {
   }
 
   // `a` has the rows up to `whole`, `rest` those from there on.
-  template <class Rows>
+  template <class Rows, class Result, class Next>
   [[gnu::noinline]] static void multiply_panels(const Rows& a, Index whole, const PackedPanels& rest,
-                                                const Packed* b, Index b_step, Index depth, MatrixView<T> c,
-                                                const GemmEpilogue<T>& epilogue) {
+                                                const Packed* b, Index b_step, Index depth,
+                                                MatrixView<Result> c, const GemmEpilogue<T>& epilogue,
+                                                Next& ahead) {
     [[maybe_unused]] const typename MicroKernel::Registers registers;
     const auto multiply = [&](Index row, Index column, const auto& rows_of_a) {
       const Index rows = std::min<Index>(Block::rows, c.rows - row);
       const Index columns = std::min<Index>(Block::columns, c.columns - column);
+      ahead.ask();
       const PackedColumns<Packed, Block::columns> columns_of_b{b + column / Block::columns * b_step};
       MicroKernel::run(depth, rows_of_a, columns_of_b, c.block(row, column, rows, columns),
                        from_column(epilogue, column));
@@ -174,7 +180,6 @@ struct BlockedTile {
       for (Index column = 0; column < c.columns; column += Block::columns) {
         Rows panel = a;
         for (Index row = 0; row < whole; row += Block::rows, panel = panel.next_panel()) {
-          if (column == 0 && row + 2 * Block::rows <= c.rows) panel.next_panel().prefetch(depth);
           multiply(row, column, panel);
         }
         if (whole < c.rows) multiply(whole, column, rest);

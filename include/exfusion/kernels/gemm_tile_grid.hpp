@@ -20,7 +20,7 @@ class TileGrid {
   using Packed = T;
 
   /// Elements of memory that `multiply` needs: none.
-  static Index room(Index /*rows*/, Index /*columns*/) { return 0; }
+  static Index room(Index /*rows*/, Index /*columns*/, Index /*threads*/) { return 0; }
 
   /// Into how many parts a long inner dimension is worth cutting: where C has few tiles. Half the tasks are
   /// enough, since the sums of parts must be added.

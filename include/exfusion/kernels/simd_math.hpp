@@ -2,11 +2,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
+#include <exfusion/core/bfloat16.hpp>
 #include <exfusion/kernels/simd.hpp>
 
 namespace exfusion::kernels {
@@ -67,5 +69,24 @@ inline constexpr bool has_quick_roots = !multiplies_two_vectors;
 #else
 inline constexpr bool has_quick_roots = false;
 #endif
+
+/// Stores a vector rounded to bfloat16, as Bfloat16::from does it; but the instruction that AVX512_BF16 has
+/// for it takes numbers below the smallest normal one for 0.
+template <Scalar T, int Bytes = simd_bytes>
+[[gnu::always_inline]] inline void store_rounded(const typename Simd<T, Bytes>::Vector& numbers,
+                                                 Bfloat16* to) {
+#if defined(__AVX512BF16__)
+  if constexpr (sizeof(T) == sizeof(float) && Bytes == 64) {
+    const __m256bh halves = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(numbers));
+    std::memcpy(to, &halves, sizeof halves);
+    return;
+  }
+#endif
+  constexpr int lanes = Simd<T, Bytes>::lanes;
+  alignas(64) T each[lanes];
+  Simd<T, Bytes>::store(numbers, each);
+#pragma omp simd
+  for (int i = 0; i < lanes; ++i) to[i] = Bfloat16::from(static_cast<float>(each[i]));
+}
 
 }  // namespace exfusion::kernels
