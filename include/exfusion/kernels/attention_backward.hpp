@@ -36,8 +36,9 @@ class AttentionBackward {
   using Vector = typename S::Vector;
 
  public:
-  AttentionBackward(const AttentionSaved<Factors>& saved, const AttentionSizes& sizes, AttentionRoom<T> room)
-      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head), room_(room) {}
+  AttentionBackward(const AttentionSaved<Factors>& saved, const AttentionSizes& sizes, AttentionRoom<T> room,
+                    const RowsAhead<Source, 8>& ahead)
+      : saved_(saved), sizes_(sizes), blocks_(sizes.d_head), room_(room), ahead_(ahead) {}
 
   /// Writes the rows of dkeys and dvalues from `first_key` on, as many as a block has, or adds to them if
   /// `accumulate`. The `first` call on an object must be the one with the most queries: it writes the rows of
@@ -93,6 +94,7 @@ class AttentionBackward {
     multiply_scores<Factors>(dy_, values_t_, dscores_, blocks_, mask, sizes_.d_head);
     for (Index q = 0; q < mask.queries; ++q) {
       prefetch_next(mask.first_query + q + blocks_.queries);
+      ahead_.ask(mask.first_query + q);
       differentiate(q * blocks_.score_step, mask.keys_of(q), mask.first_query + q);
     }
     if constexpr (is_paired) {
@@ -220,6 +222,7 @@ class AttentionBackward {
   T scale_ = attention_scale<T>(sizes_);
   Blocks blocks_;
   AttentionRoom<T> room_;
+  const RowsAhead<Source, 8>& ahead_;
   alignas(storage_alignment) Packed keys_[Blocks::key_numbers];
   alignas(storage_alignment) Packed keys_t_[Blocks::transposed_numbers];
   alignas(storage_alignment) Packed values_t_[Blocks::transposed_numbers];

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <numeric>
@@ -90,6 +91,7 @@ struct HeadMatrix {
   Index d_head;
 
   T* row(Index token) const { return data + token * row_stride; }
+  operator HeadMatrix<const T>() const requires(!std::is_const_v<T>) { return {data, row_stride, d_head}; }
 };
 
 /// A qkv-shaped tensor (values or gradient) seen from one head of one sequence.
@@ -123,6 +125,27 @@ template <class T>
 [[gnu::always_inline]] inline void prefetch_row(HeadMatrix<T> matrix, Index token) {
   prefetch(matrix.row(token), matrix.d_head);
 }
+
+/// Rows that are asked for while a head is computed: those of the head that comes next, and those that this
+/// one will be written to. With few tokens much of the time would pass in waiting for them; with many there
+/// is nothing to ask for.
+template <class T, int count>
+class RowsAhead {
+ public:
+  RowsAhead() = default;
+  RowsAhead(Index tokens, const std::array<HeadMatrix<const T>, count>& matrices)
+      : tokens_(tokens), matrices_(matrices) {}
+
+  /// Asks for the rows of a token, if there is one.
+  [[gnu::always_inline]] void ask(Index token) const {
+    if (token >= tokens_) return;
+    for (const auto& matrix : matrices_) prefetch<CacheLevel::second>(matrix.row(token), matrix.d_head);
+  }
+
+ private:
+  Index tokens_ = 0;
+  std::array<HeadMatrix<const T>, count> matrices_ = {};
+};
 
 inline constexpr Index rows_ahead = 8;  ///< How far ahead of a copy rows are asked for.
 

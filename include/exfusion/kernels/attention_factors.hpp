@@ -1,14 +1,19 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include <exfusion/kernels/attention_product.hpp>
 #include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_numbers.hpp>
 #include <exfusion/kernels/simd.hpp>
+#include <exfusion/kernels/simd_math.hpp>
 
 namespace exfusion::kernels::detail {
 
@@ -70,8 +75,9 @@ struct AttentionFactors {
     if constexpr (group == 1) {
       S::store(numbers, row + column);
     } else {
-      const Half half = __builtin_convertvector(rounded(numbers), Half);
-      std::memcpy(place(row, column), &half, sizeof half);
+      alignas(simd_bytes) Bfloat16 half[S::lanes];
+      store_rounded<T>(numbers, half);
+      std::memcpy(place(row, column), half, sizeof half);
     }
   }
 
@@ -82,7 +88,11 @@ struct AttentionFactors {
 
   /// Pairs of computed numbers that are above each other in a matrix.
   [[gnu::always_inline]] static PackedVector pairs(const Vector& lower, const Vector& upper) {
-    return rounded(lower) | rounded(upper) << 16;
+    alignas(simd_bytes) std::array<Bfloat16, 2 * S::lanes> halves;
+    store_rounded<T>(lower, halves.data());
+    store_rounded<T>(upper, halves.data() + S::lanes);
+    return interleaved(std::bit_cast<typename Simd<std::uint16_t>::Vector>(halves),
+                       std::make_index_sequence<2 * S::lanes>());
   }
   /// Stores them.
   [[gnu::always_inline]] static void store_pairs(const Vector& lower, const Vector& upper, Packed* to) {
@@ -90,19 +100,16 @@ struct AttentionFactors {
   }
 
  private:
-  using Words = typename Simd<std::uint32_t>::Vector;
-  using Half [[gnu::vector_size(simd_bytes / 2)]] = std::uint16_t;
-
   static char* place(Packed* row, Index number) {
     return reinterpret_cast<char*>(row) + number * static_cast<Index>(sizeof(Packed)) / group;
   }
 
-  // The bits of Bfloat16::from, in the lower halves.
-  [[gnu::always_inline]] static Words rounded(const Vector& numbers) {
-    const auto words = reinterpret_cast<Words>(numbers);
-    const Words nearest = words + 0x7FFFU + ((words >> 16) & 1U);
-    const auto is_nan = numbers != numbers;  // NOLINT(misc-redundant-expression): not of NaN
-    return (is_nan ? words | 0x400000U : nearest) >> 16;
+  // Each number of the vector's lower half beside that of the upper one.
+  template <std::size_t... i>
+  [[gnu::always_inline]] static PackedVector interleaved(const typename Simd<std::uint16_t>::Vector& halves,
+                                                         std::index_sequence<i...>) {
+    return std::bit_cast<PackedVector>(
+        __builtin_shufflevector(halves, halves, (i / 2 + i % 2 * S::lanes)...));
   }
 };
 

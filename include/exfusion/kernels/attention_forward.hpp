@@ -29,8 +29,13 @@ class AttentionForward {
   static Index most_queries(const Blocks& blocks) { return most_blocks * blocks.queries; }
 
   AttentionForward(HeadTriple<const Source> head, const AttentionSizes& sizes, Index first_query,
-                   Index queries)
-      : head_(head), sizes_(sizes), blocks_(sizes.d_head), first_query_(first_query), queries_(queries) {}
+                   Index queries, const RowsAhead<Source, 3>& ahead)
+      : head_(head),
+        sizes_(sizes),
+        blocks_(sizes.d_head),
+        first_query_(first_query),
+        queries_(queries),
+        ahead_(ahead) {}
 
   /// Writes the queries' rows of y [T, d_head] and log_sum_exp [T] (may be null).
   void run(HeadMatrix<Source> y, T* log_sum_exp) {
@@ -64,6 +69,7 @@ class AttentionForward {
       for (Index q = 0; q < count; q += S::lanes) raise_maxima(mask, q, query + q);
       for (Index q = 0; q < count; ++q) {
         prefetch_row(y, first_query_ + query + q);
+        ahead_.ask(query + q);
         exponentiate(mask, q, query + q);
       }
       multiply_by_keys<Factors>(exponentials(), values_, out_ + query * blocks_.step, blocks_, mask,
@@ -141,6 +147,7 @@ class AttentionForward {
   ExpBelowZero<T> exp_{scale_};  ///< Of scores before they are scaled.
   Blocks blocks_;
   Index first_query_, queries_;
+  const RowsAhead<Source, 3>& ahead_;
   alignas(storage_alignment) Packed packed_queries_[most_blocks * Blocks::query_numbers];
   alignas(storage_alignment) T out_[most_blocks * Blocks::query_numbers];
   alignas(storage_alignment) Packed keys_t_[Blocks::transposed_numbers];

@@ -18,11 +18,15 @@ namespace exfusion::kernels::detail {
 /// Pieces of work that keep many threads busy. Heads are cut up where they are fewer.
 inline constexpr Index enough_attention_pieces = 32;
 
+/// The head whose turn is likely to come next on the thread that has begun `row`, or the last one.
+inline Index next_head(Index row, Index rows) { return std::min(row + omp_get_num_threads(), rows - 1); }
+
 /// y and log_sum_exp (may be null) of all heads.
 template <class Factors>
 void attention_forward(const typename Factors::Source* qkv, typename Factors::Source* y,
                        typename Factors::T* log_sum_exp, const AttentionSizes& sizes) {
   using Forward = AttentionForward<Factors>;
+  using Source = typename Factors::Source;
   const AttentionBlocks<typename Factors::T> blocks(sizes.d_head);
   const Index most = Forward::most_queries(blocks), rows = sizes.batch * sizes.heads;
   const bool few = rows * ceil_divide(sizes.tokens, most) < enough_attention_pieces;
@@ -30,7 +34,11 @@ void attention_forward(const typename Factors::Source* qkv, typename Factors::So
   parallel_for(rows * chunks, 1, [&](Index item, Index) {
     const Index row = item / chunks, batch = row / sizes.heads, head = row % sizes.heads;
     const Index first = (chunks - 1 - item % chunks) * chunk;  // the longest causal ones first
-    Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first))
+    const Index next = next_head(row, rows);
+    const HeadTriple<const Source> then(qkv, sizes, next / sizes.heads, next % sizes.heads);
+    RowsAhead<Source, 3> ahead;
+    if (sizes.tokens <= blocks.keys) ahead = {sizes.tokens, {then.queries, then.keys, then.values}};
+    Forward({qkv, sizes, batch, head}, sizes, first, std::min(chunk, sizes.tokens - first), ahead)
         .run(head_matrix(y, sizes, batch, head),
              log_sum_exp == nullptr ? nullptr : log_sum_exp + row * sizes.tokens);
   });
@@ -107,7 +115,15 @@ class AttentionParts {
 
   void run_part(Index row, Index part, AttentionRoom<T> room) const {
     const AttentionSaved<Factors> saved = all_.saved(row);
-    AttentionBackward<Factors> backward(saved, all_.sizes, room);
+    const AttentionSaved<Factors> next = all_.saved(next_head(row, heads_));
+    const auto& then = next.head;
+    const auto to = all_.gradient(row);
+    RowsAhead<typename Factors::Source, 8> ahead;
+    if (tokens_ <= blocks_.keys) {
+      ahead = {tokens_,
+               {then.queries, then.keys, then.values, next.y, next.dy, to.queries, to.keys, to.values}};
+    }
+    AttentionBackward<Factors> backward(saved, all_.sizes, room, ahead);
     for (Index key = part * blocks_.keys; key < tokens_; key += count_ * blocks_.keys)
       backward.run(key, key == part * blocks_.keys, all_.gradient(row), all_.accumulate);
   }
