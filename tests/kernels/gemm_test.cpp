@@ -270,7 +270,7 @@ TYPED_TEST(GemmKernel, SumsUpExactProductsOfRoundedOperands) {
   }
 }
 
-// A read in place and packed, more rows than are rounded at a time, and sums of several parts.
+// A read in place and packed, several blocks, the deepest sums that are rounded at once, and deeper ones.
 TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
   Rng rng(11);
   for (const auto& [m, n, k] : {std::array<Index, 3>{0, 5, 7},
@@ -281,6 +281,11 @@ TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
                                 {200, 1065, 129},
                                 {1300, 70, 96},
                                 {600, 400, 101},
+                                {150, 160, 767},
+                                {150, 160, 768},
+                                {150, 160, 1535},
+                                {150, 160, 1536},
+                                {50, 40, 1537},
                                 {70, 40, 3001}}) {
     Problem<TypeParam, Bfloat16> problem(m, n, k, Order::by_rows, Order::by_columns, rng, 0);
     const Operand<TypeParam> a(nullptr, problem.a.view.data, m, k), b(nullptr, problem.b.view.data, n, k);
@@ -305,7 +310,8 @@ TYPED_TEST(GemmKernel, RoundsSumsToBf16) {
 
 TYPED_TEST(GemmKernel, RoundsTheSameForAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
-  for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 96}, {40, 30, 3001}}) {
+  for (const auto& [m, n, k] :
+       {std::array<Index, 3>{300, 200, 96}, {150, 400, 768}, {150, 400, 1535}, {40, 30, 3001}}) {
     std::vector<std::vector<Bfloat16>> results;
     for (int count : {1, 2, 3, 9}) {
       omp_set_num_threads(count);

@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -48,6 +52,46 @@ TEST(SimdMath, ExpBelowZeroIsTheStandardLibrarysInDouble) {
   for (double x : {0.0, -0.3, -17.0, -700.0, -1e4}) {
     EXPECT_EQ(exp_in_all_lanes(x), std::exp(x));
     EXPECT_EQ(exp_in_all_lanes(x, 0.37), std::exp(0.37 * x));
+  }
+}
+
+template <class T>
+class StoreRounded : public ::testing::Test {};
+using Scalars = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(StoreRounded, Scalars);
+
+// Every sign and exponent, the nearest numbers above and below, ties, infinity and NaN; numbers below the
+// smallest normal one may become 0.
+TYPED_TEST(StoreRounded, RoundsAsASingleNumberIsRounded) {
+  constexpr int lanes = Simd<TypeParam>::lanes;
+  std::vector<float> numbers;
+  for (std::uint32_t high = 0; high < 1U << 16; high += 37) {
+    for (std::uint32_t low : {0U, 1U, 0x7FFFU, 0x8000U, 0x8001U, 0xFFFFU})
+      numbers.push_back(std::bit_cast<float>(high << 16 | low));
+  }
+  for (float special : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(),
+                        std::numeric_limits<float>::max(), -0.0F})
+    numbers.push_back(special);
+  numbers.resize((numbers.size() + lanes - 1) / lanes * lanes);
+  for (std::size_t i = 0; i < numbers.size(); i += lanes) {
+    TypeParam each[lanes];
+    std::copy_n(numbers.begin() + static_cast<std::ptrdiff_t>(i), lanes, each);
+    typename Simd<TypeParam>::Vector vector;
+    Simd<TypeParam>::load(vector, each);
+    Bfloat16 rounded[lanes];
+    store_rounded<TypeParam>(vector, rounded);
+    for (int lane = 0; lane < lanes; ++lane) {
+      const float number = numbers[i + static_cast<std::size_t>(lane)];
+      const Bfloat16 expected = Bfloat16::from(number);
+      const auto zero = static_cast<std::uint16_t>(expected.bits & 0x8000U);
+      if (std::isnan(number)) {
+        EXPECT_TRUE(std::isnan(static_cast<float>(rounded[lane])));
+      } else if (std::fpclassify(number) == FP_SUBNORMAL && rounded[lane].bits == zero) {
+        continue;
+      } else {
+        EXPECT_EQ(rounded[lane].bits, expected.bits) << number;
+      }
+    }
   }
 }
 

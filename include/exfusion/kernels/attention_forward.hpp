@@ -69,7 +69,7 @@ class AttentionForward {
       for (Index q = 0; q < count; q += S::lanes) raise_maxima(mask, q, query + q);
       for (Index q = 0; q < count; ++q) {
         prefetch_row(y, first_query_ + query + q);
-        ahead_.ask(query + q);
+        ahead_.ask(first_query_ + query + q);
         exponentiate(mask, q, query + q);
       }
       multiply_by_keys<Factors>(exponentials(), values_, out_ + query * blocks_.step, blocks_, mask,

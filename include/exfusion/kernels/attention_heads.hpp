@@ -125,7 +125,7 @@ class AttentionParts {
     }
     AttentionBackward<Factors> backward(saved, all_.sizes, room, ahead);
     for (Index key = part * blocks_.keys; key < tokens_; key += count_ * blocks_.keys)
-      backward.run(key, key == part * blocks_.keys, all_.gradient(row), all_.accumulate);
+      backward.run(key, key == part * blocks_.keys, to, all_.accumulate);
   }
 
   // Rows of `to` += rows of `from`, those of queries from `begin` to `end` that are not before `first`.

@@ -48,7 +48,7 @@ class Ahead {
     // False if there is no line left.
     [[gnu::always_inline]] bool ask() {
       if (rows_ == 0) return false;
-      __builtin_prefetch(row_ + std::min(at_, length_ - 1), 0, static_cast<int>(CacheLevel::second));
+      prefetch<CacheLevel::second>(row_ + std::min(at_, length_ - 1), 1);
       at_ += line;
       if (at_ >= length_ + line - 1) {
         at_ = 0;

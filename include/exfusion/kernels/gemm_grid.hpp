@@ -27,9 +27,10 @@ using PackingGrid =
     std::conditional_t<Tile::stays_in_row, PackedGrid<Tile, Result>, StretchGrid<Tile, Result>>;
 
 /// The product on all threads, which share the tiles of C; or, where the inner dimension is long beside C, as
-/// that of weight gradients is, the parts of the inner dimension: then no thread waits for what another one
-/// has packed. More threads than parts share the tiles of one part after the other. Tiles and parts depend on
-/// sizes and strides alone, so the result does not depend on the number of threads.
+/// that of weight gradients is, the parts of the inner dimension: then no thread packs what another one
+/// packs, or waits for it. More threads than parts share the tiles of one part after the other. Parts, and
+/// the order of sums in a tile, depend on sizes and strides alone, so the result does not depend on the
+/// number of threads.
 template <class Tile>
 struct GemmGrid {
   using T = typename Tile::T;

@@ -34,7 +34,7 @@ struct GemmPack {
 
   /// Rows of A in panels of `Block::rows`, padded with zeros: column k of panel p starts at
   /// p * a_step + k * rows.
-  static void a(MatrixView<const Source> a, Index step, Packed* packed) {
+  [[gnu::noinline]] static void a(MatrixView<const Source> a, Index step, Packed* packed) {
     if (a.column_stride == 1) {
       a_by_rows(a, step, packed);
     } else {
@@ -44,7 +44,8 @@ struct GemmPack {
 
   /// Columns of B in panels of `Block::columns`, padded with zeros: row k of panel p starts at
   /// p * b_step + k * columns.
-  static void b(MatrixView<const Source> b, Index step, Packed* packed) {
+  [[gnu::noinline]] static void b(MatrixView<const Source> b, Index step, Packed* packed) {
+    if (b.rows == 0) return;
     const Index full_columns = b.columns / Block::columns * Block::columns;
     const auto full = b.block(0, 0, b.rows, full_columns);
     if (b.column_stride == 1) {

@@ -7,6 +7,7 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/ceil_divide.hpp>
+#include <exfusion/kernels/gemm_ahead.hpp>
 #include <exfusion/kernels/gemm_tile.hpp>
 #include <exfusion/kernels/round.hpp>
 
@@ -21,6 +22,8 @@ namespace exfusion::kernels::detail {
 /// dimension is at most `largest_depth`, and nothing is added to C.
 template <class Tile, class Result = typename Tile::T>
 class PackedGrid {
+  static_assert(Tile::stays_in_row);
+
  public:
   using T = typename Tile::T;
   using Source = typename Tile::Source;
@@ -168,12 +171,11 @@ class PackedGrid {
   // The rows of C from `row` of the part on; those of A are packed at `a` or read in place.
   void multiply_rows(const Part& part, Index row, const Packed* a, const Packed* b, MatrixView<T> c,
                      const GemmEpilogue<T>& epilogue) const {
+    NothingAhead nothing;
     if (in_place_) {
-      NothingAhead nothing;
       Tile::run_in_place(a_.block(part.row + row, part.k, c.rows, part.depth), b, b_step, c, epilogue,
                          nothing);
     } else {
-      NothingAhead nothing;
       Tile::run_packed(a, a_step, b, b_step, Pack::depth_of(part.depth), c, epilogue, nothing);
     }
   }

@@ -16,10 +16,10 @@ namespace exfusion::kernels::detail {
 
 /// The product on all threads, which share C's tiles. Each thread packs what it needs of B, and of an A that
 /// cannot be read in place, for itself: for a block of C and a stretch of the inner dimension at a time,
-/// which stay in the L2 cache while they are multiplied. Meanwhile it asks for what it packs next, so that no
-/// thread waits for memory or for another thread. Sums are formed in an order that depends on sizes and
-/// strides alone, and so does the result; tiles depend on the number of threads too. C may be of numbers in
-/// bfloat16, rounded from complete sums in T: then the inner dimension is at most `largest_depth`, and
+/// which stay in the L2 cache while they are multiplied. Meanwhile it asks for what it packs next, so that
+/// threads wait little for memory, and not for each other. Sums are formed in an order that depends on sizes
+/// and strides alone, and so does the result; tiles depend on the number of threads too. C may be of numbers
+/// in bfloat16, rounded from complete sums in T: then the inner dimension is at most `largest_depth`, and
 /// nothing is added to C.
 template <class Tile, class Result = typename Tile::T>
 class StretchGrid {
@@ -32,8 +32,8 @@ class StretchGrid {
   static constexpr Index largest_depth = Tile::largest_depth * Tile::Numbers::group;
 
   /// Elements of memory that `multiply` needs on so many threads.
-  static constexpr Index room(Index /*rows*/, Index /*columns*/, Index threads) {
-    return threads * thread_room;
+  static constexpr Index room(Index rows, Index columns, Index threads) {
+    return rows == 0 || columns == 0 ? 0 : std::max<Index>(threads, 2) * thread_room;
   }
 
   /// Into how many parts a long inner dimension is worth cutting: into several if C is so small that each of
@@ -54,10 +54,12 @@ class StretchGrid {
   static constexpr Index longest_packed = 128;  // elements of a stretch for which A is packed
   // Elements that are packed at a time; half as many beside an A in place, which needs room itself.
   static constexpr Index most_packed = (Index{640} << 10) / static_cast<Index>(sizeof(Packed));
-  // And what panels are padded with: less than a sixth, and a panel of each operand.
-  static constexpr Index thread_room =
-      most_packed / 6 * 7 + Pack::a_step(Tile::largest_depth) + Pack::b_step(Tile::largest_depth);
-  static constexpr Index smallest_tile = 96;  // its rows and columns
+  // Elements for each thread: a huge page, which Buffer gives to two threads and more. They fit in with what
+  // panels are padded with, which is at most a sixth, and a panel of each operand.
+  static constexpr Index thread_room = (Index{2} << 20) / static_cast<Index>(sizeof(Packed));
+  static_assert(thread_room >=
+                most_packed / 6 * 7 + Pack::a_step(Tile::largest_depth) + Pack::b_step(Tile::largest_depth));
+  static constexpr Index smallest_side = 48;  // of a tile
 
   /// A part of C and of the inner dimension.
   struct Part {
@@ -89,9 +91,11 @@ class StretchGrid {
     const Index threads = omp_get_max_threads();
     tile_rows_ = even_part(c_.rows, c_.rows, Block::rows);
     tile_columns_ = even_part(c_.columns, c_.columns, Block::columns);
-    for (Index down = 1, across = 1; std::max(tile_rows_, tile_columns_) >= 2 * smallest_tile;) {
+    for (Index down = 1, across = 1; std::max(tile_rows_, tile_columns_) >= 2 * smallest_side;) {
       const Index tiles = ceil_divide(c_.rows, tile_rows_) * ceil_divide(c_.columns, tile_columns_);
       if (tiles >= 4 * threads || tiles % threads == 0) break;
+      const bool is_small = std::max(tile_rows_, tile_columns_) < 4 * smallest_side;
+      if (is_small && tiles >= threads) break;
       if (tile_rows_ >= tile_columns_) {
         tile_rows_ = even_part(c_.rows, ceil_divide(c_.rows, ++down), Block::rows);
       } else {
