@@ -76,11 +76,11 @@ struct GemmGrid {
 
  private:
   static constexpr bool is_packed = requires { typename Tile::Pack; };
-  static constexpr Index part_unit = 64, smallest_part = 512;
+  static constexpr Index part_unit = 64;
   template <class Grid>
   static void multiply_on(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                           const GemmEpilogue<T>& epilogue) {
-    const Index parts = parts_of_depth(c.rows, c.columns, b.rows, Grid::wanted_parts(c.rows, c.columns));
+    const Index parts = parts_of_depth<Grid>(c.rows, c.columns, b.rows);
     const Index threads = omp_get_max_threads();
     const bool one_thread_each = parts > 1 && threads <= parts;
     using Packed = typename Grid::Packed;
@@ -106,10 +106,12 @@ struct GemmGrid {
   }
 
   // A power of two, so that two or four threads have as much to do each.
-  static Index parts_of_depth(Index rows, Index columns, Index depth, Index wanted) {
+  template <class Grid>
+  static Index parts_of_depth(Index rows, Index columns, Index depth) {
     if (depth < 2 * std::max(rows, columns)) return 1;
-    const Index most = std::min(wanted, PartialSums<T>::most_parts(rows * columns));
-    const Index parts = std::clamp<Index>(depth / smallest_part, 1, most);
+    const Index most =
+        std::min(Grid::wanted_parts(rows, columns), PartialSums<T>::most_parts(rows * columns));
+    const Index parts = std::clamp<Index>(depth / Grid::smallest_part, 1, most);
     return static_cast<Index>(std::bit_floor(static_cast<std::size_t>(parts)));
   }
 };

@@ -41,6 +41,8 @@ class PackedGrid {
   /// Into how many parts a long inner dimension is worth cutting: no thread shall wait for what another one
   /// packs.
   static Index wanted_parts(Index /*rows*/, Index /*columns*/) { return 8; }
+  /// How deep a part is at least.
+  static constexpr Index smallest_part = 512;
 
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,

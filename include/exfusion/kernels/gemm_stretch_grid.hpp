@@ -39,6 +39,8 @@ class StretchGrid {
   /// Into how many parts a long inner dimension is worth cutting: into several if C is so small that each of
   /// its tiles would need as much as all of it.
   static Index wanted_parts(Index rows, Index columns) { return rows + columns <= 768 ? 4 : 1; }
+  /// How deep a part is at least.
+  static constexpr Index smallest_part = 2048;
 
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<Result> c,

@@ -28,6 +28,9 @@ class TileGrid {
     return ceil_divide(wanted_tiles, 2 * std::max<Index>(TileGrid(rows, columns).tiles(), 1));
   }
 
+  /// How deep a part is at least.
+  static constexpr Index smallest_part = 512;
+
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue, Packed* /*memory*/) {
