@@ -77,6 +77,7 @@ struct GemmGrid {
  private:
   static constexpr bool is_packed = requires { typename Tile::Pack; };
   static constexpr Index part_unit = 64;
+
   template <class Grid>
   static void multiply_on(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                           const GemmEpilogue<T>& epilogue) {

@@ -53,7 +53,7 @@ struct OneDnnGemm {
     for (Index row = 0; row < c.rows && b.rows == 0 && !accumulate; ++row)
       std::fill_n(c.data + row * c.row_stride, c.columns, 0.0F);
     // What the library packs of a transposed A stays in the cache only if the inner dimension is short.
-    const Index stretch = a.column_stride == 1 ? b.rows : even_part(b.rows, 512);
+    const Index stretch = a.column_stride == 1 ? b.rows : even_part(b.rows, 512, line);
     for (Index k = 0; k < b.rows; k += stretch, accumulate = true) {
       const Index depth = std::min(stretch, b.rows - k);
       multiply_block(a.block(0, k, a.rows, depth), b.block(k, 0, depth, b.columns), c, accumulate);
@@ -66,6 +66,8 @@ struct OneDnnGemm {
   }
 
  private:
+  static constexpr Index line = 16;  // numbers of a cache line
+
   /// What one call computes: a tile of C, a part of the inner dimension.
   struct Task {
     Index rows, columns, depth;
@@ -80,7 +82,7 @@ struct OneDnnGemm {
       Index& side = size.rows > size.columns ? size.rows : size.columns;
       if (size.depth > side && size.depth >= 2 * smallest_depth && 2 * parts <= most) {
         parts *= 2;
-        size.depth = even_part(depth, ceil_divide(depth, parts));
+        size.depth = even_part(depth, ceil_divide(depth, parts), line);
       } else if (side >= 2 * smallest_side) {
         side = (side + 1) / 2;
       } else {
@@ -88,12 +90,6 @@ struct OneDnnGemm {
       }
     }
     return size;
-  }
-
-  // The size of about equal parts, none much above `most`, in whole cache lines.
-  static Index even_part(Index size, Index most) {
-    constexpr Index line = 16;
-    return ceil_divide(ceil_divide(size, std::max<Index>(ceil_divide(size, most), 1)), line) * line;
   }
 
   static void multiply_block(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,

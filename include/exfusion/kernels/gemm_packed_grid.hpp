@@ -85,12 +85,6 @@ class PackedGrid {
     return std::max<Index>(size / std::max<Index>(Pack::depth_of(depth), 1), Block::columns);
   }
 
-  // The size of about equal parts, none above `most`, in whole register blocks.
-  static Index even_part(Index size, Index most, Index unit) {
-    const Index parts = std::max<Index>(ceil_divide(size, most), 1);
-    return std::max<Index>(ceil_divide(size, parts * unit), 1) * unit;
-  }
-
   // What packed panels of a block take.
   static Index room_of_a(Index rows) {
     return ceil_divide(even_part(rows, largest_block, Block::rows), Block::rows) * a_step;

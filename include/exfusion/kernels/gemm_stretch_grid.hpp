@@ -95,21 +95,14 @@ class StretchGrid {
     tile_columns_ = even_part(c_.columns, c_.columns, Block::columns);
     for (Index down = 1, across = 1; std::max(tile_rows_, tile_columns_) >= 2 * smallest_side;) {
       const Index tiles = ceil_divide(c_.rows, tile_rows_) * ceil_divide(c_.columns, tile_columns_);
-      if (tiles >= 4 * threads || tiles % threads == 0) break;
       const bool is_small = std::max(tile_rows_, tile_columns_) < 4 * smallest_side;
-      if (is_small && tiles >= threads) break;
+      if (tiles % threads == 0 || tiles >= (is_small ? 1 : 4) * threads) break;
       if (tile_rows_ >= tile_columns_) {
         tile_rows_ = even_part(c_.rows, ceil_divide(c_.rows, ++down), Block::rows);
       } else {
         tile_columns_ = even_part(c_.columns, ceil_divide(c_.columns, ++across), Block::columns);
       }
     }
-  }
-
-  // The size of about equal parts, none above `most` by a unit, in whole units.
-  static Index even_part(Index size, Index most, Index unit) {
-    const Index parts = std::max<Index>(ceil_divide(size, std::max(most, unit)), 1);
-    return std::max<Index>(ceil_divide(size, parts * unit), 1) * unit;
   }
 
   void run(Packed* memory) const {
