@@ -19,19 +19,21 @@ namespace detail {
 
 enum class CharClass : std::uint8_t { other, letter, number, space };
 
-/// The class of every code point.
+/// The class of every code point. A function of its own, as compilers would try to compute the table were it
+/// written into its variable's initializer, which takes them more than a second.
+inline std::vector<CharClass> make_char_classes() {
+  std::vector<CharClass> table(0x110000, CharClass::other);
+  const auto fill = [&table](const auto& ranges, CharClass kind) {
+    for (const auto& [first, last] : ranges) std::fill(table.begin() + first, table.begin() + last + 1, kind);
+  };
+  fill(letter_ranges, CharClass::letter);
+  fill(number_ranges, CharClass::number);
+  fill(space_ranges, CharClass::space);
+  return table;
+}
+
 inline const std::vector<CharClass>& char_classes() {
-  static const std::vector<CharClass> classes = [] {
-    std::vector<CharClass> table(0x110000, CharClass::other);
-    const auto fill = [&table](const auto& ranges, CharClass kind) {
-      for (const auto& [first, last] : ranges)
-        std::fill(table.begin() + first, table.begin() + last + 1, kind);
-    };
-    fill(letter_ranges, CharClass::letter);
-    fill(number_ranges, CharClass::number);
-    fill(space_ranges, CharClass::space);
-    return table;
-  }();
+  static const std::vector<CharClass> classes = make_char_classes();
   return classes;
 }
 
