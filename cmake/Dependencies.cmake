@@ -1,11 +1,11 @@
 include(CheckCXXSourceCompiles)
 
 # What the library and its programs stand on; all are Debian packages (scripts/setup.sh installs them).
-find_package(Eigen3 3.3 REQUIRED NO_MODULE)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 # oneDNN's fp32 matrix products instead of the library's own. AUTO: where it is installed and the code is compiled
-# for AVX-512, on which it is the faster one; with AVX2 the own kernel is (docs/performance.md).
+# for AVX-512, on which its kernels are a little faster (docs/performance.md).
 set(EXFUSION_ONEDNN AUTO CACHE STRING "Multiply fp32 matrices by oneDNN: AUTO, ON or OFF")
 set_property(CACHE EXFUSION_ONEDNN PROPERTY STRINGS AUTO ON OFF)
 set(exfusion_with_onednn FALSE)

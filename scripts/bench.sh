@@ -20,8 +20,8 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --quick) quick=true notes=(--quick) command+=" --quick"; shift ;;
     --python) python=$(absolute "$2"); shift 2 ;;
-    --python2) peers+=(--python2 "$(absolute "$2")"); shift 2 ;;
-    --llmc) peers+=(--llmc "$(realpath "$2")"); shift 2 ;;
+    --python2) peers+=(--python2 "$(absolute "$2")") command+=" --python2 PY"; shift 2 ;;
+    --llmc) peers+=(--llmc "$(realpath "$2")") command+=" --llmc DIR"; shift 2 ;;
     *) sed -n '2,/^set/{/^#/p}' "$0" >&2; exit 2 ;;
   esac
 done

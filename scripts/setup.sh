@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(g++ make cmake ninja-build ccache libeigen3-dev libgtest-dev libbenchmark-dev libcli11-dev
   nlohmann-json3-dev zlib1g-dev libxxhash-dev libpng-dev libturbojpeg0-dev
   pkg-config python3)
-# Multiplies faster than the library's own kernel where there is AVX-512 (cmake/Dependencies.cmake).
+# Used for fp32 products where there is AVX-512 (cmake/Dependencies.cmake).
 grep -qw avx512f /proc/cpuinfo 2>/dev/null && packages+=(libdnnl-dev)
 [ "${1:-}" = "--bench" ] && packages+=(python3-matplotlib)
 [ "${1:-}" = "--dev" ] && packages+=(clang libclang-rt-14-dev libomp-dev libomp-14-dev clang-format-14 clang-tidy-14 git

@@ -19,15 +19,15 @@ struct AttentionSizes {
 };
 
 /// Softmax attention without a [T, T] matrix in memory: FlashAttention (Dao et al., arXiv 2205.14135 and
-/// 2307.08691). Blocks of queries meet tiles of keys on the stack, the softmax is kept up to date from tile
-/// to tile, and masked parts are skipped.
+/// 2307.08691). Blocks of queries meet blocks of keys on the stack, the softmax is kept up to date from one
+/// to the next, and masked parts are skipped.
 template <Scalar T>
 struct Attention {
   /// Largest supported d_head.
   static constexpr Index max_d_head = 256;
 
   /// y = softmax(q k^T / sqrt(d_head)) v for each head: y [B, T, D], log_sum_exp [B, H, T] (may be null) the
-  /// logarithm of each row's sum of exponentials. Parallel over blocks of queries.
+  /// logarithm of each row's sum of exponentials. Parallel over heads and a few blocks of their queries.
   static void forward(const T* qkv, T* y, T* log_sum_exp, const AttentionSizes& sizes);
 
   /// The same in bf16: y is rounded, and so are the probabilities where the CPU multiplies bfloat16 numbers.

@@ -10,7 +10,7 @@
 namespace exfusion::kernels::detail {
 
 /// The output of some queries of one head of one sequence (arXiv 2307.08691, algorithm 1, with the blocks of
-/// keys outside: each is packed once for all queries).
+/// keys outside: each is packed once for all these queries).
 template <class Factors>
 class AttentionForward {
   using T = typename Factors::T;

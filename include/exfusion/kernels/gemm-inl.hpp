@@ -5,14 +5,10 @@
 #include <exfusion/kernels/gemm_grid.hpp>
 #include <exfusion/kernels/matrix_vector.hpp>
 
-// Eigen takes over where the compiler has no vector extensions; define EXFUSION_GEMM_EIGEN to choose. With
-// EXFUSION_ONEDNN, products of float matrices are oneDNN's; what is rounded to bfloat16 stays here.
+// With EXFUSION_GEMM_EIGEN=1 all products are Eigen's; with EXFUSION_ONEDNN those of float matrices are
+// oneDNN's, and what is rounded to bfloat16 stays here.
 #ifndef EXFUSION_GEMM_EIGEN
-#if defined(__GNUC__)
 #define EXFUSION_GEMM_EIGEN 0
-#else
-#define EXFUSION_GEMM_EIGEN 1
-#endif
 #endif
 
 #if EXFUSION_GEMM_EIGEN

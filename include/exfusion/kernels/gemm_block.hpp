@@ -16,7 +16,8 @@ struct GemmBlock {
   static constexpr int vectors = 2;
 #endif
   static constexpr int columns = vectors * Simd<T, Bytes>::lanes;
-  static constexpr int depth = 384;  ///< Packed elements that are summed up before C is touched.
+  /// Packed elements that are summed up before C, unless it is rounded, is touched.
+  static constexpr int depth = 384;
 };
 
 }  // namespace exfusion::kernels::detail

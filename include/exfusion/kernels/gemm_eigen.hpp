@@ -11,8 +11,7 @@
 
 namespace exfusion::kernels::detail {
 
-/// The product on one thread by Eigen, for compilers without vector extensions: of numbers in T, or in
-/// bfloat16 with sums in T.
+/// The product on one thread by Eigen: of numbers in T, or in bfloat16 with sums in T.
 template <Scalar Number, class Operand = Number>
 struct EigenTile {
   using T = Number;

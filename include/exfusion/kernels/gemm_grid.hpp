@@ -10,10 +10,10 @@
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/kernels/ceil_divide.hpp>
 #include <exfusion/kernels/gemm_epilogue.hpp>
+#include <exfusion/kernels/gemm_in_place_grid.hpp>
 #include <exfusion/kernels/gemm_packed_grid.hpp>
 #include <exfusion/kernels/gemm_parts.hpp>
 #include <exfusion/kernels/gemm_stretch_grid.hpp>
-#include <exfusion/kernels/gemm_tile_grid.hpp>
 #include <exfusion/kernels/matrix_view.hpp>
 #include <exfusion/kernels/one_thread.hpp>
 #include <exfusion/kernels/round.hpp>
@@ -40,10 +40,10 @@ struct GemmGrid {
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        const GemmEpilogue<T>& epilogue) {
     if constexpr (!is_packed) {
-      multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
+      multiply_on<InPlaceGrid<Tile>>(a, b, c, epilogue);
     } else {
       if constexpr (Tile::has_columns_in_place) {
-        if (Tile::reads_both_in_place(a, b)) return multiply_on<TileGrid<Tile>>(a, b, c, epilogue);
+        if (Tile::reads_both_in_place(a, b)) return multiply_on<InPlaceGrid<Tile>>(a, b, c, epilogue);
       }
       multiply_on<PackingGrid<Tile, T>>(a, b, c, epilogue);
     }

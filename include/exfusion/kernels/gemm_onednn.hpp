@@ -21,7 +21,7 @@ struct OneDnnGemm {
 
   /// C = A B (+ C) (+ bias), any sizes, on all threads: in a few large tiles of C, as the library
   /// packs both operands anew for each, and of a few parts of a long inner dimension, which are then added.
-  /// All depend on the sizes alone, and so does the result.
+  /// All depend on sizes and strides alone, and so does the result.
   static void multiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                        const GemmEpilogue<float>& epilogue) {
     const Task size = task_size(c.rows, c.columns, b.rows);

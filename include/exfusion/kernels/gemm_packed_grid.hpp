@@ -15,9 +15,9 @@ namespace exfusion::kernels::detail {
 
 /// The product on all threads by tile registers (AmxMicroKernel), which multiply so fast that packing an
 /// operand more than once would cost too much: operands are packed once for all tiles of C, but for an A that
-/// can be read in place. C is computed block by block; while the threads multiply one block's tiles, the
-/// first of them to be free pack the operands of the next block, so that no time is spent waiting between
-/// packing and multiplying. Blocks and tiles depend on the sizes alone, so the result does not depend on the
+/// can be read in place. C is computed block by block: a round packs the next block's operands, which the
+/// threads begin with, and multiplies this one's tiles, so that no time is spent waiting between packing and
+/// multiplying. Blocks and tiles depend on sizes and strides alone, so the result does not depend on the
 /// number of threads. C may be of numbers in bfloat16, rounded from complete sums in T: then the inner
 /// dimension is at most `largest_depth`, and nothing is added to C.
 template <class Tile, class Result = typename Tile::T>
@@ -30,7 +30,7 @@ class PackedGrid {
   using Packed = typename Tile::Packed;
 
   static constexpr Index packed_depth = Tile::largest_depth;
-  /// Numbers along the inner dimension that are packed, and whose products are summed up, at a time.
+  /// Numbers along the inner dimension that are packed at a time.
   static constexpr Index largest_depth = packed_depth * Tile::Numbers::group;
 
   /// Elements of memory that `multiply` needs, with a C of these sizes; the threads share them.

@@ -26,8 +26,8 @@ struct BlockedTile {
   static constexpr bool stays_in_row = MicroKernel::stays_in_row;
   /// Packed elements that parts of the inner dimension have a multiple of: those of one of AMX's tiles.
   static constexpr Index depth_unit = 16;
-  /// Packed elements along the inner dimension that are packed at a time at most, and summed up at a time if
-  /// the sums are stored rounded.
+  /// Packed elements along the inner dimension that are packed at a time at most, and summed up before they
+  /// are stored if sums are stored rounded.
   static constexpr Index largest_depth = 2 * Block::depth;
 
   /// Whether there is a `run` that reads both operands in place.

@@ -19,7 +19,7 @@ inline constexpr int simd_bytes = 16;
 #endif
 
 /// Whether the CPU multiplies two vectors of 64 bytes at a time, as far as compilers tell: those with AMX do,
-/// and Zen 5. Others that do (Xeons before AMX) are taken to multiply one.
+/// and Zen 5 if the compiler knows it (-march=znver5). Others that do are taken to multiply one.
 #if defined(__AMX_BF16__) || defined(__AMXBF16__) || defined(__znver5__)
 inline constexpr bool multiplies_two_vectors = true;
 #else

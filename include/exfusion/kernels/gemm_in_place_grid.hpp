@@ -10,10 +10,11 @@
 
 namespace exfusion::kernels::detail {
 
-/// The product on all threads as a grid of tiles of C, each computed by `Tile::run` on one thread. The grid
-/// depends on the sizes alone, so the result does not depend on the number of threads.
+/// The product on all threads as a grid of tiles of C, each computed by `Tile::run` on one thread, which
+/// reads both operands where they are. The grid depends on the sizes alone, so the result does not depend on
+/// the number of threads.
 template <class Tile>
-class TileGrid {
+class InPlaceGrid {
  public:
   using T = typename Tile::T;
   using Source = typename Tile::Source;
@@ -25,7 +26,7 @@ class TileGrid {
   /// Into how many parts a long inner dimension is worth cutting: where C has few tiles. Half the tasks are
   /// enough, since the sums of parts must be added.
   static Index wanted_parts(Index rows, Index columns) {
-    return ceil_divide(wanted_tiles, 2 * std::max<Index>(TileGrid(rows, columns).tiles(), 1));
+    return ceil_divide(wanted_tiles, 2 * std::max<Index>(InPlaceGrid(rows, columns).tiles(), 1));
   }
 
   /// How deep a part is at least.
@@ -34,7 +35,7 @@ class TileGrid {
   /// C = A B (+ C) (+ bias), any sizes.
   static void multiply(MatrixView<const Source> a, MatrixView<const Source> b, MatrixView<T> c,
                        GemmEpilogue<T> epilogue, Packed* /*memory*/) {
-    const TileGrid grid(c.rows, c.columns);
+    const InPlaceGrid grid(c.rows, c.columns);
     const T* bias = std::exchange(epilogue.bias, nullptr);
     // All tiles of C take part in one stretch of the inner dimension before the next one begins.
     for (Index k = 0; k == 0 || k < b.rows; k += stretch) {
@@ -53,7 +54,7 @@ class TileGrid {
   static constexpr Index largest_columns = 512, smallest_columns = 128;
   static constexpr Index stretch = 512;  // of the inner dimension: its rows of A and B stay in the L3 cache
 
-  TileGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
+  InPlaceGrid(Index rows, Index columns) : rows_(rows), columns_(columns) {
     Index across = columns_ / smallest_columns, down = ceil_divide(rows_, largest_rows);
     across = std::clamp(ceil_divide(wanted_tiles, std::max<Index>(down, 1)),
                         ceil_divide(columns_, largest_columns), std::max<Index>(across, 1));
