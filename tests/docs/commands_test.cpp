@@ -89,12 +89,14 @@ void add_pictures(const TemporaryFolder& folder) {
   }
 }
 
-/// What the documents take a reader to have: texts, a pretrained model, CIFAR-10, pictures.
+/// What the documents take a reader to have: this project's README.md, texts, a pretrained model, CIFAR-10,
+/// pictures.
 void add_data(const TemporaryFolder& folder) {
   const std::string headers = text_in(source / "include", 300'000), pages = text_in(source / "docs", 300'000);
   folder.file("book.txt", headers);
   folder.file("my_text.txt", headers);
   folder.file("other.txt", pages);
+  folder.file("README.md", read_file(source / "README.md"));
   folder.file("main.cpp", R"(#if __has_include("exfusion_single.hpp")
 #include "exfusion_single.hpp"
 #else

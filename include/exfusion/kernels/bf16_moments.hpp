@@ -5,6 +5,16 @@
 
 namespace exfusion::kernels {
 
+/// The bits of m and v as one word, rounded; of vectors, those of each lane. `random` decides on m by its
+/// lower half, on v by its upper half.
+template <class Number, class Word>
+[[gnu::always_inline]] inline void join_rounded(const Number& m, const Number& v, const Word& random,
+                                                Word& joined) {
+  const Word m_bits = std::bit_cast<Word>(m) + (random & 0xFFFFU);
+  const Word v_bits = std::bit_cast<Word>(v) + (random >> 16);
+  joined = (m_bits & 0xFFFF0000U) | (v_bits >> 16);
+}
+
 /// AdamW's two moments of one number as a word: m in bfloat16 in the upper half, v in the lower. Together,
 /// they are one stream of memory, and no vector is ever widened or narrowed.
 ///
@@ -16,12 +26,11 @@ struct Bf16Moments {
   float m() const { return std::bit_cast<float>(bits & 0xFFFF0000U); }
   float v() const { return std::bit_cast<float>(bits << 16); }
 
-  /// `random` decides on m by its lower half, on v by its upper half. Infinity and the NaN that arithmetic
-  /// gives stay what they are.
+  /// See `join_rounded`. Infinity and the NaN that arithmetic gives stay what they are.
   static Bf16Moments rounded(float m, float v, std::uint32_t random) {
-    const std::uint32_t m_bits = std::bit_cast<std::uint32_t>(m) + (random & 0xFFFFU);
-    const std::uint32_t v_bits = std::bit_cast<std::uint32_t>(v) + (random >> 16);
-    return {(m_bits & 0xFFFF0000U) | (v_bits >> 16)};
+    Bf16Moments result;
+    join_rounded(m, v, random, result.bits);
+    return result;
   }
 };
 
@@ -32,11 +41,15 @@ inline std::uint32_t rounding_seed(std::uint32_t step) {
   return step ^ (step >> 16);
 }
 
+/// What the random words of neighbouring elements differ by: the golden ratio, whose multiples are spread
+/// evenly.
+inline constexpr std::uint32_t rounding_stride = 0x9E3779B1U;
+
 /// The random word of element `index` in a step with this seed: multiples of the golden ratio, which are
 /// spread evenly over neighbouring elements, as the seeds are over steps. A pure function, so that threads do
 /// not matter.
 inline std::uint32_t rounding_noise(std::uint32_t seed, std::uint32_t index) {
-  return (seed + index) * 0x9E3779B1U;
+  return (seed + index) * rounding_stride;
 }
 
 }  // namespace exfusion::kernels
