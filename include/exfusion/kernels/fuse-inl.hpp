@@ -15,6 +15,9 @@ namespace detail {
 // A block of every stream involved stays in the first-level cache.
 inline constexpr Index fuse_block = 1024;
 
+/// How far ahead experts are asked for by passes that do little but read them.
+inline constexpr Index fuse_ahead = 16 * stream_range;
+
 /// Calls `body(index of the span, span)` for all spans, in parallel; short ones several to a range.
 template <class Body>
 void for_each_span(const FusionLayout& layout, const Body& body) {
@@ -77,7 +80,7 @@ void fuse_reduce_rows(const T* rows, Index stride, Index size, const Term& term,
   for (Index j = 0; j < whole; j += lanes) {
 #pragma GCC unroll 4
     for (int i = 0; i < n; ++i) {
-      prefetch_ahead(rows + i * stride + j, lanes);
+      prefetch_ahead<fuse_ahead>(rows + i * stride + j, lanes);
 #pragma omp simd
       for (Index lane = 0; lane < lanes; ++lane) {
         total[i][lane] += term(j + lane, rows[i * stride + j + lane]);

@@ -24,10 +24,10 @@ template <CacheLevel level = CacheLevel::first, class Element>
 
 inline constexpr Index stream_range = 32;  ///< Elements of the ranges that `stream` goes through.
 
-/// Asks for what a pass over memory will come to soon after `size` elements from `first` on.
-template <class Element>
+/// Asks for what a pass over memory will come to soon after `size` elements from `first` on: `distance`
+/// elements further, the more the less time it takes to compute.
+template <Index distance = 8 * stream_range, class Element>
 [[gnu::always_inline]] inline void prefetch_ahead(const Element* first, Index size) {
-  constexpr Index distance = 4 * stream_range;
   prefetch<CacheLevel::second>(first + distance, size);
 }
 

@@ -5,6 +5,7 @@
 
 #include <exfusion/core/parallel.hpp>
 #include <exfusion/core/tensor.hpp>
+#include <exfusion/kernels/elementwise.hpp>
 
 // Sums along the rows of a matrix, of numbers that are there or that are computed on the way.
 
@@ -30,12 +31,14 @@ void sum_rows_in_parts(Index rows, Index columns, T scale, GradientTarget<T> sum
       const Index row = std::min(rows, part * part_rows);
       add_up(row, std::min(part_rows, rows - row), left, width, partial.data() + part * width);
     });
-    for (Index c = 0; c < width && sum.data != nullptr; ++c) {
-      T total{0};
-      for (Index part = 0; part < parts; ++part) total += partial[static_cast<std::size_t>(part * width + c)];
-      T& target = sum.data[left + c];
-      target = scale * total + (sum.accumulate ? target : T{0});
+    if (sum.data == nullptr) continue;
+    T* total = partial.data();
+    for (Index part = 1; part < parts; ++part) {
+      const T* more = total + part * width;
+#pragma omp simd
+      for (Index c = 0; c < width; ++c) total[c] += more[c];
     }
+    write<T>({sum.data + left, sum.accumulate}, 0, width, [=](Index c) { return scale * total[c]; });
   }
 }
 
