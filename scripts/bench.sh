@@ -70,5 +70,5 @@ step tokens --steps "$steps" --ffn "${kinds[@]}" --experts 8 --batch 1 4
 step size_128 --steps "$steps" --ffn "${kinds[@]}" --layers 4 --d-model 128 --batch 4
 step size_512 --steps "$few" --ffn "${kinds[@]}" --layers 8 --d-model 512 --batch 4
 $quick || step size_768 --steps 3 --ffn "${kinds[@]}" --layers 12 --d-model 768 --batch 4
-step scaling --steps "$few" --batch 8 --double layers batch d_model
+step scaling --steps "$((3 * few))" --batch 8 --double layers batch d_model
 /usr/bin/python3 bench/report.py "$out"
