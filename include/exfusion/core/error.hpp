@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <initializer_list>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -14,14 +16,34 @@ class Error : public std::runtime_error {
   /// `where` is the operation or file at fault; `parts` are streamed one after another.
   template <class... Parts>
   explicit Error(std::string_view where, const Parts&... parts)
-      : std::runtime_error(message(where, parts...)) {}
+      : Error(where, std::initializer_list<Part>{part(parts)...}) {}
 
  private:
-  template <class... Parts>
-  static std::string message(std::string_view where, const Parts&... parts) {
+  /// Something that can be streamed, whatever its type: what puts messages together is compiled once then.
+  struct Part {
+    const void* value;
+    void (*write)(std::ostream&, const void*);
+  };
+
+  Error(std::string_view where, std::initializer_list<Part> parts)
+      : std::runtime_error(message(where, parts)) {}
+
+  template <class T>
+  static Part part(const T& value) {
+    return {&value, [](std::ostream& text, const void* any) { text << *static_cast<const T*>(any); }};
+  }
+  template <std::size_t size>
+  static Part part(const char (&characters)[size]) {
+    return {characters, write_characters};
+  }
+  static void write_characters(std::ostream& text, const void* characters) {
+    text << static_cast<const char*>(characters);
+  }
+
+  [[gnu::noinline]] static std::string message(std::string_view where, std::initializer_list<Part> parts) {
     std::ostringstream text;
     text << '[' << where << "] ";
-    (text << ... << parts);
+    for (const Part& each : parts) each.write(text, each.value);
     return text.str();
   }
 };
