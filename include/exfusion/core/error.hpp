@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <initializer_list>
 #include <sstream>
@@ -35,6 +36,11 @@ class Error : public std::runtime_error {
   template <std::size_t size>
   static Part part(const char (&characters)[size]) {
     return {characters, write_characters};
+  }
+  template <class Stream>
+  static Part part(Stream& (&manipulator)(Stream&)) {  // std::hex
+    return {std::bit_cast<const void*>(&manipulator),
+            [](std::ostream& text, const void* any) { text << std::bit_cast<Stream& (*)(Stream&)>(any); }};
   }
   static void write_characters(std::ostream& text, const void* characters) {
     text << static_cast<const char*>(characters);
