@@ -24,8 +24,8 @@ template <CacheLevel level = CacheLevel::first, class Element>
 
 inline constexpr Index stream_range = 32;  ///< Elements of the ranges that `stream` goes through.
 
-/// Asks for what a pass over memory will come to soon after `size` elements from `first` on: `distance`
-/// elements further, the more the less time it takes to compute.
+/// Asks for what a pass over memory comes to `distance` elements after the `size` ones from `first` on. The
+/// less a pass computes, the further ahead it must ask.
 template <Index distance = 8 * stream_range, class Element>
 [[gnu::always_inline]] inline void prefetch_ahead(const Element* first, Index size) {
   prefetch<CacheLevel::second>(first + distance, size);
